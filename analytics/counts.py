@@ -1,0 +1,76 @@
+"""Cell counts in 10*9/L and cytokines in pg/mL, whatever unit the laboratory wrote (`units_cells@1`, A15)."""
+
+from collections.abc import Mapping
+
+import polars as pl
+
+from analytics.concept_sets import ConceptSets
+from analytics.findings import Findings
+from analytics.marrow import OPERATORS
+from analytics.records import Records
+from analytics.study import Study
+
+VALUES = ("person_id", "analyte", "date", "time", "value", "operator", "measurement_id")
+"""Columns of the frames of this module; `value` in the canonical unit, `operator` `<` `>` … or null."""
+
+
+def cell_counts(
+    records: Records, analytes: Mapping[str, str], sets: ConceptSets, study: Study, findings: Findings
+) -> pl.DataFrame:
+    """Absolute counts in 10*9/L (columns `VALUES`) of these analytes (name → concept set).
+
+    A unit that is not in `units_cells.factors` drops the row and is counted; a percentage is never read as a count.
+    """
+    rows = _rows(records, analytes, sets)
+    factors, percent = study.get("units_cells.factors"), study.get("units_cells.percent")
+    is_percent = pl.any_horizontal(pl.col(one).is_in(percent) for one in ("unit_source_value", "unit_code"))
+    rows = _converted(rows, factors).with_columns(is_percent=is_percent.fill_null(value=False))
+    known = pl.col("value").is_not_null()
+    findings.count("dq_code_unit_conflict", rows.filter("is_percent"), rows)
+    findings.count("dq_unit_unknown", rows.filter(~known & ~pl.col("is_percent")), rows)
+    findings.count("dq_unit_normalised", rows.filter(known & (pl.col("written") != "10*9/l")), rows)
+    findings.count(
+        "dq_below_lod", rows.filter(known & ((pl.col("value") == 0) | pl.col("operator").is_in(["<", "<="]))), rows
+    )
+    return rows.filter(known & ~pl.col("is_percent")).select(VALUES)
+
+
+def concentrations(
+    records: Records, analytes: Mapping[str, str], factors: Mapping[str, float], sets: ConceptSets, findings: Findings
+) -> pl.DataFrame:
+    """Cytokines (columns `VALUES`) in the unit whose factor is 1; unknown units drop the row and are counted."""
+    rows = _converted(_rows(records, analytes, sets), factors)
+    findings.count("dq_unit_unknown", rows.filter(pl.col("value").is_null()), rows)
+    limits = pl.col("operator").is_in(["<", "<=", ">", ">="])
+    findings.count("dq_cytokine_censored", rows.filter(limits), rows)
+    return rows.filter(pl.col("value").is_not_null()).select(VALUES)
+
+
+def _rows(records: Records, analytes: Mapping[str, str], sets: ConceptSets) -> pl.DataFrame:
+    named = sets.choose("measurement_concept_id", {concept_set: name for name, concept_set in analytes.items()})
+    return (
+        records.measurements.with_columns(
+            analyte=named.cast(pl.String),
+            operator=sets.choose("operator_concept_id", OPERATORS).cast(pl.String),
+            date=pl.col("measurement_date"),
+            time=pl.col("measurement_datetime"),
+        )
+        .filter(pl.col("analyte").is_not_null() & pl.col("value_as_number").is_not_null())
+        .with_columns(operator=pl.when(pl.col("operator") != "=").then("operator"))
+    )
+
+
+def _converted(rows: pl.DataFrame, factors: Mapping[str, float]) -> pl.DataFrame:
+    """`value` by the factor of the unit as written, else of its UCUM code; `written` is the unit that was understood."""
+    units = [folded_unit(pl.col(one)) for one in ("unit_source_value", "unit_code")]
+    written = pl.coalesce(pl.when(one.is_in(list(factors))).then(one) for one in units)
+    factor = pl.col("written").replace_strict(
+        {unit: float(one) for unit, one in factors.items()}, default=None, return_dtype=pl.Float64
+    )
+    return rows.with_columns(written=written).with_columns(value=(pl.col("value_as_number") * factor).round(9))
+
+
+def folded_unit(unit: pl.Expr) -> pl.Expr:
+    """A unit as the tables of units write it: NFKC, lower case, `u` for µ and μ, no blanks."""
+    plain = unit.str.normalize("NFKC").str.to_lowercase().str.replace_all(r"\s", "")
+    return plain.str.replace_all("[µμ]", "u")

@@ -1,0 +1,25 @@
+"""Figures of the study, drawn from its tidy result tables and from nothing else.
+
+Every function takes result tables and gives back a `Drawing`: SVG to be put inline into a page, with its alternative
+text. No figure reads a patient.
+"""
+
+from analytics.figures.attrition import draw_attrition
+from analytics.figures.canvas import Drawing
+from analytics.figures.forest import draw_forest
+from analytics.figures.incidence import draw_incidence
+from analytics.figures.paired import draw_paired
+from analytics.figures.replication import draw_replication
+from analytics.figures.states import draw_states
+from analytics.figures.survival import draw_survival
+
+__all__ = [
+    "Drawing",
+    "draw_attrition",
+    "draw_forest",
+    "draw_incidence",
+    "draw_paired",
+    "draw_replication",
+    "draw_states",
+    "draw_survival",
+]

@@ -1,0 +1,82 @@
+"""F1: the attrition flow, from everybody in the CDM to the analysis sets."""
+
+import textwrap
+
+import polars as pl
+from matplotlib.axes import Axes
+from matplotlib.patches import FancyBboxPatch
+
+from analytics.figures.canvas import INK, MUTED, PLATE, RULE, Drawing, board, export, style
+from analytics.figures.wording import count
+
+_NAME = "attrition"
+_BOX, _GAP, _LINE = 0.56, 0.30, 0.165
+_WIDTH = 7.4
+
+
+def draw_attrition(attrition: pl.DataFrame) -> Drawing:
+    """Boxes from top to bottom, one per row of the table (step, unit, n, excluded, reason), exclusions to the right."""
+    steps = attrition.to_dicts()
+    texts = [textwrap.wrap(str(s["step"]), 46) or [""] for s in steps]
+    reasons = [textwrap.wrap(str(s["reason"] or "excluded"), 34) if s["excluded"] else [] for s in steps]
+    heights = [_BOX + _LINE * max(len(t) - 1, len(r) - 1 if r else 0) for t, r in zip(texts, reasons, strict=True)]
+    total = sum(heights) + _GAP * (len(steps) - 1) + 0.1
+    with style(_NAME):
+        figure = board(_WIDTH, total)
+        axes = figure.add_axes((0, 0, 1, 1))
+        axes.set_xlim(0, _WIDTH)
+        axes.set_ylim(0, total)
+        axes.set_axis_off()
+        top = total - 0.05
+        for index, step in enumerate(steps):
+            bottom = top - heights[index]
+            _box(axes, 0.05, bottom, 4.1, heights[index])
+            lead = f"{count(step['n'])} {step['unit']}"
+            _lines(axes, 2.1, (top + bottom) / 2, [lead, *texts[index]], bold_first=True)
+            if index:
+                _arrow(axes, (2.1, top + _GAP), (2.1, top))
+            if reasons[index]:
+                _exclusion(axes, (top + bottom) / 2, f"{count(step['excluded'])} left out", reasons[index])
+            top = bottom - _GAP
+        return export(figure, _NAME, "Attrition: from the CDM to the analysis sets", describe(attrition))
+
+
+def describe(attrition: pl.DataFrame) -> str:
+    """The alternative text: every step with its count, and every exclusion with its reason."""
+    parts = []
+    for step in attrition.to_dicts():
+        out = f" ({count(step['excluded'])} left out: {step['reason']})" if step["excluded"] else ""
+        parts.append(f"{step['step']}: {count(step['n'])} {step['unit']}{out}")
+    return "; ".join(parts) + "."
+
+
+def _box(axes: Axes, left: float, bottom: float, width: float, height: float, edge: str = INK) -> None:
+    shape = FancyBboxPatch(
+        (left, bottom),
+        width,
+        height,
+        boxstyle="round,pad=0,rounding_size=0.06",
+        facecolor=PLATE,
+        edgecolor=edge,
+        linewidth=0.8,
+    )
+    axes.add_patch(shape)
+
+
+def _lines(axes: Axes, x: float, middle: float, lines: list[str], *, bold_first: bool) -> None:
+    for index, line in enumerate(lines):
+        y = middle + _LINE * ((len(lines) - 1) / 2 - index)
+        weight = "bold" if bold_first and index == 0 else "normal"
+        axes.text(x, y, line, ha="center", va="center", weight=weight)
+
+
+def _arrow(axes: Axes, start: tuple[float, float], end: tuple[float, float]) -> None:
+    arrow = {"arrowstyle": "-|>", "color": INK, "linewidth": 0.9, "shrinkA": 0, "shrinkB": 0}
+    axes.annotate("", end, start, arrowprops=arrow)
+
+
+def _exclusion(axes: Axes, middle: float, lead: str, reason: list[str]) -> None:
+    height = 0.14 + _LINE * (1 + len(reason))
+    _box(axes, 4.6, middle - height / 2, 2.75, height, RULE)
+    axes.plot([4.15, 4.6], [middle, middle], color=MUTED, linewidth=0.9)
+    _lines(axes, 5.975, middle, [lead, *reason], bold_first=True)

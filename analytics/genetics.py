@@ -1,0 +1,113 @@
+"""The genetic subtype at baseline and the flags that follow from it (`genetics@1`, `poor_list@1`, A22)."""
+
+import polars as pl
+
+from analytics.concept_sets import ConceptSets
+from analytics.courses import days_between
+from analytics.disease import condition_in
+from analytics.findings import Findings
+from analytics.records import Records
+from analytics.response import UNKNOWN
+from analytics.study import Study
+
+BCR_ABL1 = "BCR::ABL1"
+NORMAL = "normal/other"
+
+
+def derive_genetics(
+    patients: pl.DataFrame, records: Records, sets: ConceptSets, study: Study, findings: Findings
+) -> pl.DataFrame:
+    """The patients with genetic_subtype, poor_cytogenetics (includes BCR::ABL1) and bcr_abl1 (flags null if UNKNOWN).
+
+    `patients` has person_id, first_blina_date, rr_date. Findings before the relapse count before later ones (R27).
+    """
+    labels = study.get("genetics.labels")
+    rank = {one["label"]: position for position, one in enumerate(labels)}
+    rows = _findings(records, sets, study).join(
+        patients.select("person_id", "first_blina_date", "rr_date"), on="person_id"
+    )
+    rows = rows.filter(days_between(pl.col("first_blina_date"), pl.col("date")) <= study.get("genetics.last_day"))
+    rows = rows.with_columns(
+        rank=pl.col("label").replace_strict(rank, return_dtype=pl.Int32),
+        later=(pl.col("date") >= pl.col("rr_date")).fill_null(value=False),
+        says_little=pl.col("label").is_in([NORMAL, UNKNOWN]),
+    )
+    ordered = rows.sort("later", "rank", "date", "source_id")
+    # A failed culture says nothing, even if it is the only result of the baseline.
+    known = ordered.filter(pl.col("label") != UNKNOWN)
+    best = pl.concat([known, ordered.filter(pl.col("label") == UNKNOWN)]).unique(
+        "person_id", keep="first", maintain_order=True
+    )
+    _record(rows, best, patients, study, findings)
+    poor = {one["label"]: one["poor"] for one in labels}
+    subtype = pl.col("label").fill_null(UNKNOWN)
+    joined = patients.join(best.select("person_id", "label"), on="person_id", how="left")
+    flag = subtype.replace_strict(poor, default=None, return_dtype=pl.Boolean)
+    return joined.with_columns(
+        genetic_subtype=subtype,
+        poor_cytogenetics=flag.cast(pl.Int8),
+        bcr_abl1=pl.when(flag.is_not_null()).then((subtype == BCR_ABL1).cast(pl.Int8)),
+    ).drop("label")
+
+
+def _findings(records: Records, sets: ConceptSets, study: Study) -> pl.DataFrame:
+    """person_id, date, label, source_table, source_id, value: genetic results, and diagnoses that name a subtype."""
+    options = {one["set"]: one["label"] for one in study.get("genetics.labels")}
+    measured = records.measurements.with_columns(
+        label=pl.coalesce(
+            sets.choose("value_as_concept_id", options).cast(pl.String),
+            sets.choose("measurement_concept_id", options).cast(pl.String),
+            pl.when(
+                sets.within("measurement_concept_id", "CS_GENETICS")
+                & sets.within("value_as_concept_id", "CS_VALUE_NEGATIVE")
+            ).then(pl.lit(NORMAL)),
+        )
+    )
+    tested = sets.within("measurement_concept_id", "CS_GENETICS", *options) & ~(
+        ~sets.within("measurement_concept_id", "CS_GENETICS") & sets.within("value_as_concept_id", "CS_VALUE_NEGATIVE")
+    )
+    results = measured.filter(tested).select(
+        "person_id",
+        "label",
+        date="measurement_date",
+        source_table=pl.lit("measurement"),
+        source_id="measurement_id",
+        text=pl.col("value_source_value"),
+    )
+    named = pl.coalesce(
+        pl.when(condition_in(sets, concept_set)).then(pl.lit(label)) for concept_set, label in options.items()
+    )
+    diagnoses = records.conditions.with_columns(label=named).select(
+        "person_id",
+        "label",
+        date="condition_start_date",
+        source_table=pl.lit("condition_occurrence"),
+        source_id="condition_occurrence_id",
+        text=pl.lit(None, dtype=pl.String),
+    )
+    return pl.concat([results, diagnoses.filter(pl.col("label").is_not_null())]).filter(pl.col("label").is_not_null())
+
+
+def _record(rows: pl.DataFrame, best: pl.DataFrame, patients: pl.DataFrame, study: Study, findings: Findings) -> None:
+    findings.count("dq_cytogenetics_failed", best.filter(pl.col("label") == UNKNOWN), patients)
+    findings.count("dq_genetics_missing", patients.join(best, on="person_id", how="anti"), patients)
+    coded = pl.col("text").str.contains(study.get("indication.coded_pattern"))
+    findings.count("dq_genetics_from_text", rows.filter(~coded.fill_null(value=True)), rows)
+    firm = rows.filter(~pl.col("says_little"))
+    clones = firm.group_by("person_id").agg(
+        early=pl.col("label").filter(~pl.col("later")).unique(), late=pl.col("label").filter("later").unique()
+    )
+    changed = clones.filter(
+        (pl.col("early").list.len() > 0) & (pl.col("late").list.set_difference("early").list.len() > 0)
+    )
+    findings.count("dq_clone_changed", changed, patients)
+    for (source_table,), part in best.group_by("source_table", maintain_order=True):
+        findings.evidence(
+            part.with_columns(coded=coded.fill_null(value=True)),
+            table="study_patient",
+            field="genetic_subtype",
+            rule=study.rule("genetics"),
+            grade=pl.when("coded").then(pl.lit("A")).otherwise(pl.lit("C")),
+            source_table=str(source_table),
+            source_id="source_id",
+        )

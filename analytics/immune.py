@@ -1,0 +1,191 @@
+"""T cells, B cells and cytokines around each course (PROTOCOL.md 5.5: tcell_pre, tcell_post, cytokine, cd19_*)."""
+
+import polars as pl
+
+from analytics.concept_sets import ConceptSets
+from analytics.counts import cell_counts, concentrations
+from analytics.courses import days_between
+from analytics.findings import Findings
+from analytics.records import Records
+from analytics.study import Study
+
+WINDOWS = {
+    "person_id": pl.Int64,
+    "course_no": pl.Int32,
+    "site": pl.String,
+    "analyte": pl.String,
+    "window": pl.String,
+    "day": pl.Int32,
+    "value": pl.Float64,
+    "unit": pl.String,
+    "operator": pl.String,
+    "measurement_id": pl.Int64,
+}
+"""Columns of the lab windows: window pre, post, baseline or peak; day from the course's first bag."""
+
+_KEYS = ["person_id", "course_no"]
+
+
+def derive_lab_windows(
+    courses: pl.DataFrame, records: Records, sets: ConceptSets, study: Study, findings: Findings
+) -> pl.DataFrame:
+    """One row per course, analyte and window that has a value (columns `WINDOWS`).
+
+    `courses` has start_date, end_date, next_start_date, step_dose, site.
+    """
+    cells = cell_counts(records, study.get("tcell_analytes"), sets, study, findings)
+    _check_subsets(cells, study, findings)
+    _count_percentages(records, sets, study, findings)
+    near = _near(courses, cells)
+    after_end = days_between(pl.col("end_date"), pl.col("date"))
+    before_next = days_between(pl.col("date"), pl.col("next_start_date"))
+    pre, post = study.get("tcell_pre"), study.get("tcell_post")
+    in_post = after_end.is_between(0, post["days_after_end"]) & (before_next >= post["days_before_next"]).fill_null(
+        value=True
+    )
+    windows = [
+        _one_draw(near.filter(pl.col("day").is_between(pre["first_day"], pre["last_day"])), study, "pre", last=True),
+        _one_draw(near.filter(in_post), study, "post", last=False),
+    ]
+    cell_windows = pl.concat(windows).with_columns(unit=pl.lit(study.get("units_cells.unit")))
+    together = [cell_windows, _cytokines(courses, records, sets, study, findings)]
+    frame = pl.concat(one.select(list(WINDOWS)) for one in together).cast(WINDOWS)  # type: ignore[arg-type]
+    _count_windows(courses, frame, study, findings)
+    return frame.sort("person_id", "course_no", "analyte", "window")
+
+
+def paired_courses(windows: pl.DataFrame, study: Study) -> pl.DataFrame:
+    """person_id, course_no of the courses with both windows filled for every analyte of `one_draw`."""
+    analytes = study.get("one_draw.analytes")
+    filled = windows.filter(pl.col("analyte").is_in(analytes) & pl.col("window").is_in(["pre", "post"]))
+    counted = filled.group_by(_KEYS).len()
+    return counted.filter(pl.col("len") == 2 * len(analytes)).select(_KEYS).sort(_KEYS)
+
+
+def _near(courses: pl.DataFrame, values: pl.DataFrame) -> pl.DataFrame:
+    columns = [*_KEYS, "site", "start_date", "end_date", "next_start_date", "step_dose"]
+    return (
+        courses.select(columns)
+        .join(values, on="person_id")
+        .with_columns(day=days_between(pl.col("start_date"), pl.col("date")))
+    )
+
+
+def _one_draw(values: pl.DataFrame, study: Study, window: str, *, last: bool) -> pl.DataFrame:
+    """The last (or first) day per analyte; a day with all analytes of `one_draw` goes before others."""
+    together = study.get("one_draw.analytes")
+    of_draw = pl.col("analyte").is_in(together)
+    whole = (pl.col("analyte").filter(of_draw).n_unique() == len(together)).over([*_KEYS, "day"])
+    ordered = values.with_columns(whole=whole & of_draw).sort(
+        "whole", "day", "time", "measurement_id", descending=[True, last, True, True], nulls_last=True
+    )
+    chosen = ordered.unique([*_KEYS, "analyte"], keep="first", maintain_order=True)
+    return chosen.with_columns(window=pl.lit(window))
+
+
+def _cytokines(
+    courses: pl.DataFrame, records: Records, sets: ConceptSets, study: Study, findings: Findings
+) -> pl.DataFrame:
+    """`cytokine@1`: the last baseline and the highest peak; limits keep their operator."""
+    rule = study.get("cytokine")
+    values = _near(courses, concentrations(records, rule["analytes"], rule["factors"], sets, findings))
+    values = values.join(_tocilizumab(courses, records, sets, study), on=_KEYS, how="left")
+    blocked = (pl.col("analyte") == "IL-6") & (pl.col("date") >= pl.col("tocilizumab_date"))
+    findings.count("dq_il6_after_tocilizumab", values.filter(blocked), values)
+    values = values.filter(~blocked.fill_null(value=False)).with_columns(unit=pl.lit(rule["unit"]))
+    day, stepped = pl.col("day"), pl.col("step_dose") == 1
+    in_peak = day.is_between(rule["peak_first_day"], rule["peak_last_day"]) | (
+        stepped & day.is_between(rule["step_first_day"], rule["step_last_day"])
+    )
+    baseline = values.filter(day.is_between(rule["baseline_first_day"], rule["baseline_last_day"]))
+    last = baseline.sort("day", "time", "measurement_id", descending=True, nulls_last=True)
+    highest = values.filter(in_peak).sort("value", "day", "measurement_id", descending=[True, False, False])
+    chosen = [
+        rows.unique([*_KEYS, "analyte"], keep="first", maintain_order=True).with_columns(window=pl.lit(window))
+        for window, rows in (("baseline", last), ("peak", highest))
+    ]
+    return pl.concat(chosen)
+
+
+def _tocilizumab(courses: pl.DataFrame, records: Records, sets: ConceptSets, study: Study) -> pl.DataFrame:
+    """person_id, course_no, tocilizumab_date: the first dose from the course's first bag on."""
+    doses = records.drugs.filter(
+        sets.within("drug_concept_id", "CS_TOCILIZUMAB"),
+        pl.col("drug_type_concept_id").is_in(study.get("exposure_type.administration_type_concept_ids")),
+    )
+    joined = courses.select(*_KEYS, "start_date").join(doses, on="person_id")
+    later = joined.filter(pl.col("drug_exposure_start_date") >= pl.col("start_date"))
+    return later.group_by(_KEYS).agg(tocilizumab_date=pl.col("drug_exposure_start_date").min())
+
+
+def derive_cd19_loss(
+    courses: pl.DataFrame, records: Records, sets: ConceptSets, study: Study, findings: Findings
+) -> pl.DataFrame:
+    """person_id, course_no (1), cd19_loss_complete (antigen), cd19_loss_2missing (peripheral B cells); 1, 0 or null."""
+    first = courses.filter(pl.col("course_no") == 1)
+    antigen, cells = study.get("cd19_antigen_loss"), study.get("cd19_bcell_loss")
+    gated = records.measurements.filter(
+        sets.within("measurement_concept_id", "CS_CD19_BLAST_PCT"), pl.col("value_as_number").is_not_null()
+    ).select("person_id", "measurement_id", date="measurement_date", value="value_as_number")
+    near = first.select(*_KEYS, "start_date", "end_date", "post_date").join(gated, on="person_id")
+    last_day = pl.coalesce("post_date", "end_date")
+    near = near.filter(
+        days_between(pl.col("start_date"), pl.col("date")) >= antigen["first_day"], pl.col("date") <= last_day
+    )
+    last = near.sort("date", "measurement_id").unique("person_id", keep="last", maintain_order=True)
+    counts = cell_counts(records, {"CD19": study.get("tcell_analytes.CD19")}, sets, study, Findings())
+    after = first.select(*_KEYS, "end_date").join(counts, on="person_id")
+    day = days_between(pl.col("end_date"), pl.col("date"))
+    after = after.filter(day.is_between(cells["first_day"], cells["last_day"]))
+    earliest = after.sort("date", "time", "measurement_id", nulls_last=True).unique(
+        "person_id", keep="first", maintain_order=True
+    )
+    for rows, field, rule in (
+        (last, "cd19_loss_complete", "cd19_antigen_loss"),
+        (earliest, "cd19_loss_2missing", "cd19_bcell_loss"),
+    ):
+        findings.evidence(
+            rows,
+            table="study_course",
+            field=field,
+            rule=study.rule(rule),
+            grade="A",
+            source_table="measurement",
+            source_id="measurement_id",
+            key=("person_id", "course_no"),
+        )
+    return (
+        first.select(_KEYS)
+        .join(
+            last.select(*_KEYS, cd19_loss_complete=(pl.col("value") < antigen["below_pct"]).cast(pl.Int8)),
+            on=_KEYS,
+            how="left",
+        )
+        .join(
+            earliest.select(*_KEYS, cd19_loss_2missing=(pl.col("value") < cells["below"]).cast(pl.Int8)),
+            on=_KEYS,
+            how="left",
+        )
+    )
+
+
+def _check_subsets(cells: pl.DataFrame, study: Study, findings: Findings) -> None:
+    """R34: CD4 + CD8 above CD3 by more than rounding."""
+    draws = (
+        cells.filter(pl.col("operator").is_null())
+        .group_by("person_id", "date")
+        .agg(*(pl.col("value").filter(pl.col("analyte") == name).first().alias(name) for name in ("CD3", "CD4", "CD8")))
+    )
+    exceeds = (pl.col("CD4") + pl.col("CD8") - pl.col("CD3")).round(6) > study.get("subset_sum.tolerance")
+    findings.count("dq_subset_sum_exceeds", draws.filter(exceeds), draws)
+
+
+def _count_percentages(records: Records, sets: ConceptSets, study: Study, findings: Findings) -> None:
+    """R30, R31: percentages beside absolute counts, which are never read as counts."""
+    percent = records.measurements.filter(sets.within("measurement_concept_id", *study.get("tcell_percent").values()))
+    findings.count("dq_pct_beside_absolute", percent, records.measurements)
+
+
+def _count_windows(courses: pl.DataFrame, windows: pl.DataFrame, study: Study, findings: Findings) -> None:
+    first = courses.filter(pl.col("course_no") == 1)
+    findings.count("dq_window_empty", first.join(paired_courses(windows, study), on=_KEYS, how="anti"), first)

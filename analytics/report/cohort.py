@@ -1,0 +1,236 @@
+"""Who was studied and what they received: attrition, baseline (T1), classification (T2), exposure (T3)."""
+
+from collections.abc import Mapping
+from html import escape
+from typing import Any
+
+import polars as pl
+
+from analytics.figures.attrition import draw_attrition
+from analytics.figures.wording import (
+    DASH,
+    STRATA,
+    Row,
+    count,
+    decimals_for,
+    in_order,
+    is_number,
+    number,
+    percent,
+    sentence,
+    share,
+    spell,
+    word,
+)
+from analytics.report.material import Material, Section
+from analytics.report.tables import Column, html_table
+
+GROUPS = ("RR", "CR_MRDpos", "CHEMO_DELAY", "UNKNOWN", "overall")
+
+VARIABLES = {
+    "age_years": "Age",
+    "weight_kg": "Weight",
+    "bsa_m2": "Body surface area",
+    "n_courses": "Courses per patient",
+    "pre_course1_state": "Marrow before course 1",
+    "state_pre": "Marrow before the course",
+    "km_stratum": "Survival stratum",
+    "burden_reduction_chemo": "Burden-reduction chemotherapy",
+    "genetic_subtype": "Genetic subtype",
+    "high_mrd_ge1pct": "MRD ≥ 1% before course 1",
+    "poor_cytogenetics": "Poor cytogenetics, nested (with BCR::ABL1)",
+    "blasts_pre_pct": "Marrow blasts before course 1",
+    "mrd_pre_pct": "Marrow MRD before course 1",
+    "days_from_diagnosis": "Time from diagnosis",
+    "mrd_level": "Marrow MRD before course 1",
+    "genetics": "Genetics, exclusive groups",
+    "hsct": "HSCT after the first bag",
+    "cart": "CAR-T after the first bag",
+    "regimen": "Dose regimen",
+    "complete": "Complete (≥ 90% of the planned days)",
+    "evaluable": "Evaluable",
+    "step dose": "Step dose",
+    "interrupted": "Interrupted",
+    "delivered <= 7 days": "At most 7 delivered days",
+}
+"""Words for the variables of the tables baseline and exposure; others are shown by their own name."""
+
+FLAGS = "Risk factors and treatment, present"
+"""The row group that holds the yes/no variables of the baseline table."""
+
+_LEVEL_ORDER = {
+    "mrd_level": ("negative", "0.01-<0.1%", "0.1-<1%", ">= 1%"),
+    "pre_course1_state": ("RR", "MRDpos", "MRDneg"),
+    "km_stratum": STRATA,
+    "genetics": ("NONE", "OTHER_POOR"),
+}
+_VALUE_UNITS = {"interrupted": "hours", "delivered days": "days", "planned days": "days"}
+_LEVELS = {"F": "Girls", "M": "Boys", "female": "Girls", "male": "Boys"}
+_YES_NO = {"0": "No", "1": "Yes", "false": "No", "true": "Yes"}
+
+
+def variable_name(variable: str, unit: str | None = None) -> str:
+    """A variable in words, with its unit unless the unit only counts people."""
+    name = VARIABLES.get(variable) or (word(variable) if word(variable) != variable else variable.replace("_", " "))
+    return (
+        sentence(name)
+        if unit in (None, "", "patients", "patient", "persons", "courses", "course", "n")
+        else f"{sentence(name)} ({word(unit)})"
+    )
+
+
+def level_name(level: str, levels: set[str]) -> str:
+    """A level in words; 0 and 1 alone mean no and yes."""
+    if levels <= set(_YES_NO) | {"UNKNOWN"}:
+        return _YES_NO.get(level, word(level))
+    return _LEVELS.get(level, word(level))
+
+
+def attrition(material: Material) -> str:
+    """F1."""
+    table = material.need("attrition", "step", "unit", "n", "excluded", "reason")
+    note = (
+        "Each box counts what is left after the step; the units change where courses are counted instead of patients."
+    )
+    return material.figure(draw_attrition(table), [note])
+
+
+def baseline(material: Material) -> str:
+    """T1: one block of rows per variable, one column per indication and one for all."""
+    table = material.need("baseline", "variable", "level", "group", "n", "denominator", "median", "missing", "unit")
+    groups = in_order(table["group"].to_list(), GROUPS)
+    sizes = {
+        g: max(table.filter(pl.col("group") == g)["denominator"].drop_nulls().to_list(), default=0) for g in groups
+    }
+    rows: list[dict[str, Any]] = []
+    for variable in table["variable"].unique(maintain_order=True).to_list():
+        if variable != "indication":  # it makes the columns
+            rows += _variable_rows(table.filter(pl.col("variable") == variable), variable, groups)
+    rows.sort(key=lambda row: row["variable"] == FLAGS)
+    columns = [Column("level", "Characteristic", "left")]
+    columns += [
+        Column(
+            g,
+            f"{escape(word(g))}<br><small>n = {count(sizes[g])}</small>",
+            spanner="" if g == "overall" else "Indication",
+        )
+        for g in groups
+    ]
+    notes = [
+        (
+            "Unit: patient. Categories: n (% of the patients of the column). IQR: interquartile range. "
+            "Missing values are shown where there are any. No P values: the groups are defined, not compared."
+        )
+    ]
+    return material.table(
+        "Baseline characteristics by indication", html_table(rows, columns, stub="level", group="variable"), notes
+    )
+
+
+def _levels(part: pl.DataFrame, variable: str) -> list[str | None]:
+    """The levels of a variable in their own order where they have one, as in the table otherwise, a null last."""
+    own = part["level"].drop_nulls().unique(maintain_order=True).to_list()
+    return [*in_order(own, _LEVEL_ORDER.get(variable, own)), *([None] if part["level"].null_count() else [])]
+
+
+def _variable_rows(part: pl.DataFrame, variable: str, groups: list[str]) -> list[dict[str, Any]]:
+    unit = part["unit"].drop_nulls().first() if part["unit"].null_count() < part.height else None
+    head = variable_name(variable, str(unit) if unit else None)
+    levels = _levels(part, variable)
+    known = {str(level) for level in levels if level is not None}
+    rows: list[dict[str, Any]] = []
+    for level in levels:
+        cells = {r["group"]: r for r in part.filter(pl.col("level").eq_missing(pl.lit(level))).to_dicts()}
+        if any(is_number(r["median"]) for r in cells.values()):
+            rows += _quantity_rows(head, cells, groups)
+        elif known <= {"0", "1", "false", "true"}:
+            if level in ("1", "true"):
+                rows.append({"variable": FLAGS, "level": head} | {g: _share_cell(cells.get(g)) for g in groups})
+        else:
+            label = DASH if level is None else level_name(str(level), known)
+            rows.append({"variable": head, "level": sentence(label)} | {g: _share_cell(cells.get(g)) for g in groups})
+    missing = {r["group"]: r["missing"] for r in part.to_dicts()}
+    if any(missing.values()) and "missing" not in {level.lower() for level in known}:
+        block, label = (FLAGS, f"{head}: missing") if known and known <= {"0", "1"} else (head, "Missing")
+        rows.append({"variable": block, "level": label} | {g: count(missing.get(g) or 0) for g in groups})
+    return rows
+
+
+def _quantity_rows(head: str, cells: Mapping[str, Row], groups: list[str]) -> list[dict[str, Any]]:
+    places = decimals_for([r[v] for r in cells.values() for v in ("median", "q1", "q3", "minimum", "maximum")])
+
+    def shown(group: str, *names: str) -> list[str]:
+        return [number(cells[group][name], places) if group in cells else DASH for name in names]
+
+    middle = {g: "{} ({}–{})".format(*shown(g, "median", "q1", "q3")) for g in groups}
+    spread = {g: "{}–{}".format(*shown(g, "minimum", "maximum")) for g in groups}
+    return [{"variable": head, "level": "Median (IQR)", **middle}, {"variable": head, "level": "Range", **spread}]
+
+
+def _share_cell(row: Row | None) -> str:
+    if row is None:
+        return DASH
+    return count(row["n"]) if row["percent"] is None else f"{count(row['n'])} ({percent(row['percent'])})"
+
+
+def classification(material: Material) -> str:
+    """T2: the three classifications, never merged."""
+    table = material.need("classification", "indication", "state", "stratum", "n")
+    total = int(table["n"].sum())
+    strata = in_order(table["stratum"].to_list())
+    rows: list[dict[str, Any]] = []
+    for indication in in_order(table["indication"].to_list(), GROUPS):
+        part = table.filter(pl.col("indication") == indication)
+        for state in in_order(part["state"].to_list(), ("RR", "MRDpos", "MRDneg", "UNKNOWN")):
+            cells = part.filter(pl.col("state") == state)
+            rows.append(_margin_row(word(indication), word(state), cells, strata))
+    for state in in_order(table["state"].to_list(), ("RR", "MRDpos", "MRDneg", "UNKNOWN")):
+        rows.append(_margin_row("All indications", word(state), table.filter(pl.col("state") == state), strata))
+    rows.append(_margin_row("All indications", "All states", table, strata))
+    columns = [Column("state", "Marrow before course 1", "left")]
+    columns += [Column(s, escape(word(s)), spanner="Survival stratum") for s in strata] + [Column("all", "All")]
+    note = (
+        f"Unit: patient; n = {count(total)}. Indication (rows, grouped): why blinatumomab was started. Marrow: what "
+        "it showed just before the first bag. Stratum: which survival curve (assumed, <code>stratum@1</code>). The "
+        "three are different questions."
+    )
+    body = html_table(rows, columns, stub="state", group="indication")
+    return material.table("Indication × marrow before course 1 × survival stratum", body, [note])
+
+
+def _margin_row(indication: str, state: str, cells: pl.DataFrame, strata: list[str]) -> dict[str, Any]:
+    counts = {s: count(int(cells.filter(pl.col("stratum") == s)["n"].sum())) for s in strata}
+    return {"indication": indication, "state": state, **counts, "all": count(int(cells["n"].sum()))}
+
+
+def exposure(material: Material) -> str:
+    """T3: courses, delivered days, interruptions, doses."""
+    table = material.need("exposure", "variable", "level", "n", "denominator", "percent", "value")
+    rows = []
+    for row in table.to_dicts():
+        name, level = variable_name(str(row["variable"])), row["level"]
+        shown = share(row["n"], row["denominator"]) if row["percent"] is not None else count(row["n"])
+        unit = _VALUE_UNITS.get(str(row["variable"]), "")
+        value = "" if row["value"] is None else f"{number(row['value'], decimals_for([row['value']]))} {unit}".strip()
+        rows.append(
+            {
+                "variable": "Courses" if level is None else name,
+                "level": sentence(spell(str(level or name))),
+                "n": shown,
+                "value": value,
+            }
+        )
+    rows.sort(key=lambda row: row["variable"] == "Courses")
+    columns = [Column("level", "Exposure", "left"), Column("n", "n/N (%)"), Column("value", "Sum or median")]
+    note = (
+        "Courses are derived from single bags (assumed, <code>course@1</code>): a gap of more than 7 days starts a "
+        "new course."
+    )
+    return material.table("Exposure to blinatumomab", html_table(rows, columns, stub="level", group="variable"), [note])
+
+
+COHORT = Section(
+    "cohort",
+    "Cohort",
+    (("Attrition", attrition), ("Baseline", baseline), ("Classification", classification), ("Exposure", exposure)),
+)

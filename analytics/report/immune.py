@@ -1,0 +1,201 @@
+"""T-cell subsets before and after course 1 (T8, F6), cytokine peaks, and safety (T9)."""
+
+from html import escape
+from typing import Any
+
+import polars as pl
+
+from analytics.figures.paired import draw_paired
+from analytics.figures.wording import (
+    Row,
+    count,
+    interval,
+    is_number,
+    measure,
+    number,
+    p_value,
+    ratio,
+    ratio_interval,
+    sentence,
+    share,
+    word,
+)
+from analytics.report.material import Material, Section
+from analytics.report.tables import Column, html_table
+
+_PAIRED = tuple(f"{m}_{v}" for m in ("pre", "post") for v in ("median", "minimum", "maximum", "q1", "q3"))
+
+
+def _paired(material: Material) -> pl.DataFrame:
+    table = material.need(
+        "paired", "analyte", "unit", "n_pairs", "shift", "shift_lower", "shift_upper", "p", "n_zero", "method", *_PAIRED
+    )
+    return table.filter(pl.col("n_pairs") > 0)
+
+
+def pairs_figure(material: Material) -> str:
+    """F6."""
+    note = (
+        "Thick line: median; box: quartiles; whiskers: range. Shift: Hodges–Lehmann estimate of the change with its "
+        "95% confidence interval. The change is described, not attributed."
+    )
+    return material.figure(draw_paired(_paired(material)), [note])
+
+
+def pairs_table(material: Material) -> str:
+    """T8: the paired values and Wilcoxon's signed-rank test."""
+    table = _paired(material)
+    rows = [
+        {
+            "analyte": f"{word(row['analyte'])}+ ({word(row['unit'])})",
+            "pairs": count(row["n_pairs"]),
+            "pre": _median(row, "pre"),
+            "post": _median(row, "post"),
+            "shift": f"{number(row['shift'], 2)} ({interval(row['shift_lower'], row['shift_upper'], 2)})",
+            "ratio": ratio(row.get("ratio")),
+            "p": p_value(row["p"]),
+            "adjusted": p_value(row.get("p_adjusted")),
+            "zero": count(row["n_zero"]),
+        }
+        for row in table.to_dicts()
+    ]
+    columns = [
+        Column("analyte", "Cells", "left"),
+        Column("pairs", "Pairs"),
+        Column("pre", "Before", spanner="Median (range)"),
+        Column("post", "After", spanner="Median (range)"),
+        Column("shift", "Shift (95% CI)"),
+        Column("ratio", "Ratio of geometric means"),
+        Column("zero", "Zero differences"),
+        Column("p", "<i>P</i>"),
+    ]
+    if "p_adjusted" in table.columns:
+        columns.append(Column("adjusted", "<i>P</i>, adjusted"))
+    methods = "; ".join(
+        str(m).split("; p_correction")[0] for m in table["method"].drop_nulls().unique().sort().to_list()
+    )
+    note = f"Unit: patient (first course with both windows, IMM). Test: {methods}."
+    adjusted = "Adjusted: Benjamini–Hochberg within the family." if "p_adjusted" in table.columns else ""
+    return material.table(
+        "T-cell subsets before and after course 1", html_table(rows, columns, stub="analyte"), [note, adjusted]
+    )
+
+
+def _median(row: Row, moment: str) -> str:
+    low, high = (measure(row[f"{moment}_{end}"]) for end in ("minimum", "maximum"))
+    return f"{measure(row[f'{moment}_median'])} ({low}–{high})"
+
+
+def cytokines(material: Material) -> str:
+    """T8: cytokines at baseline and peak."""
+    table = material.need(
+        "cytokines",
+        "analyte",
+        "population",
+        "unit",
+        "n",
+        "n_censored",
+        "baseline_median",
+        "peak_median",
+        "ratio",
+        "ratio_lower",
+        "ratio_upper",
+        "p",
+    )
+    rows = [
+        {
+            "analyte": f"{row['analyte']} ({word(row['unit'])})",
+            "population": sentence(row["population"]),
+            "n": count(row["n"]),
+            "censored": count(row["n_censored"]),
+            "baseline": number(row["baseline_median"]),
+            "peak": number(row["peak_median"]),
+            "p": p_value(row["p"]),
+            "ratio": f"{ratio(row['ratio'])} ({ratio_interval(row['ratio_lower'], row['ratio_upper'])})",
+        }
+        for row in table.to_dicts()
+    ]
+    columns = [
+        Column("population", "Courses", "left"),
+        Column("n", "n"),
+        Column("censored", "With a limit"),
+        Column("baseline", "Baseline", spanner="Median"),
+        Column("peak", "Peak", spanner="Median"),
+        Column("ratio", "Peak ÷ baseline (95% CI)"),
+        Column("p", "<i>P</i>"),
+    ]
+    note = "Unit: course. Ratio of geometric means; values given only as a limit stay limits."
+    return material.table(
+        "Cytokines: baseline and peak", html_table(rows, columns, stub="population", group="analyte"), [note]
+    )
+
+
+IMMUNE = Section(
+    "t-cells",
+    "T cells and cytokines",
+    (("T-cell subsets", pairs_figure), ("T-cell subsets, table", pairs_table), ("Cytokines", cytokines)),
+)
+
+
+def grades(material: Material) -> str:
+    """T9: adverse events by grade, worst of the patient and of the course side by side."""
+    table = material.need(
+        "safety", "event", "grade", "unit_of_analysis", "n", "denominator", "percent", "lower", "upper"
+    )
+    units = table["unit_of_analysis"].unique(maintain_order=True).to_list()
+    columns = [Column("grade", "Worst grade", "left")]
+    for unit in units:
+        head = f"Per {escape(str(unit))}"
+        columns += [
+            Column(f"{unit}_n", "n/N (%)", spanner=head),
+            Column(f"{unit}_ci", "Exact 95% CI (%)", spanner=head),
+        ]
+    rows: list[dict[str, Any]] = []
+    for event, grade in table.select("event", "grade").unique(maintain_order=True).iter_rows():
+        row: dict[str, object] = {"event": event, "grade": _grade(grade)}
+        for unit in units:
+            same = (
+                (pl.col("event") == event)
+                & pl.col("grade").eq_missing(pl.lit(grade))
+                & (pl.col("unit_of_analysis") == unit)
+            )
+            cell = next(iter(table.filter(same).to_dicts()), None)
+            row[f"{unit}_n"] = "" if cell is None else share(cell["n"], cell["denominator"])
+            row[f"{unit}_ci"] = interval(cell["lower"], cell["upper"]) if cell and is_number(cell["upper"]) else ""
+        rows.append(row)
+    note = "Worst grade as recorded. A record without a grade is missing, never grade 0."
+    body = html_table(rows, columns, stub="grade", group="event")
+    return material.table("Cytokine release syndrome (CRS) and neurotoxicity (ICANS)", body, [note])
+
+
+def _grade(grade: object) -> str:
+    text = str(grade)
+    return f"Grade {text}" if text[:1].isdigit() else sentence(word(text))
+
+
+def rates(material: Material) -> str:
+    """T9: events per 100 infusion days."""
+    table = material.need("rates", "event", "grade", "events", "infusion_days", "rate_per_100_days", "lower", "upper")
+    rows = [
+        {
+            "event": row["event"],
+            "grade": _grade(row["grade"]),
+            "events": count(row["events"]),
+            "days": count(row["infusion_days"]),
+            "rate": number(row["rate_per_100_days"], 3),
+            "ci": interval(row["lower"], row["upper"], 3),
+        }
+        for row in table.to_dicts()
+    ]
+    columns = [
+        Column("grade", "Grade", "left"),
+        Column("events", "Events"),
+        Column("days", "Infusion days"),
+        Column("rate", "Per 100 days"),
+        Column("ci", "95% CI"),
+    ]
+    body = html_table(rows, columns, stub="grade", group="event")
+    return material.table("Adverse events per 100 infusion days", body, ["Unit: course. Exact Poisson intervals."])
+
+
+SAFETY = Section("safety", "Safety", (("Grades", grades), ("Rates", rates)))

@@ -1,0 +1,174 @@
+"""Definitions in force, sensitivity, data-quality counters, and where the report comes from."""
+
+from html import escape
+from typing import Any
+
+import polars as pl
+
+from analytics.figures.wording import (
+    count,
+    decimals_for,
+    hundred,
+    in_order,
+    interval,
+    is_number,
+    number,
+    p_value,
+    percent,
+    sentence,
+    share,
+    spell,
+    word,
+)
+from analytics.report.material import Material, NotComputedError, Section
+from analytics.report.tables import Column, html_table
+
+_SURVIVAL = ("survival at day 365", "log-rank P", "log-rank P, horizon 365 d")
+
+
+def settings(material: Material) -> str:
+    """The parameter file as it was in force; every definition is assumed."""
+    table = material.need("settings", "name", "version", "value")
+    rows = [
+        {"name": f"{row['name']}@{row['version']}" if row["version"] else row["name"], "value": row["value"]}
+        for row in table.to_dicts()
+    ]
+    columns = [Column("name", "Definition", "left"), Column("value", "Value in force", "left")]
+    note = (
+        "Every definition is assumed: the paper’s own are not known. Each can be switched in the study’s parameter "
+        "file."
+    )
+    return material.table("Definitions in force", html_table(rows, columns, stub="name"), [note])
+
+
+def sensitivity(material: Material) -> str:
+    """What other definitions do to 1-year survival and to the log-rank test: one row per definition and endpoint."""
+    table = _sensitivity(material).filter(pl.col("quantity").is_in(_SURVIVAL))
+    if table.is_empty():
+        raise NotComputedError("no survival in the result table “sensitivity”")
+    rows: list[dict[str, Any]] = []
+    keys = ("analysis_id", "definition", "endpoint")
+    for (analysis, definition, endpoint), part in table.group_by(*keys, maintain_order=True):
+        at = part.filter(pl.col("quantity") == _SURVIVAL[0])
+        shares = [
+            f"{word(r['stratum'])} {percent(hundred(r['estimate']))}"
+            for level in in_order(at["stratum"].to_list())
+            for r in at.filter(pl.col("stratum") == level).to_dicts()
+        ]
+        tests = {r["quantity"]: r for r in part.filter(pl.col("quantity") != _SURVIVAL[0]).to_dicts()}
+        whole, early = (tests.get(name) for name in _SURVIVAL[1:])
+        rows.append(
+            {
+                "analysis": f"{analysis}: {spell(str(definition))}" if analysis != "primary" else "Primary definitions",
+                "endpoint": endpoint,
+                "shares": "; ".join(shares),
+                "n": count(whole["n"]) if whole else "",
+                "events": count(whole["events"]) if whole else "",
+                "p": p_value(whole["p"]) if whole else "",
+                "early": p_value(early["p"]) if early else "",
+            }
+        )
+    columns = [
+        Column("analysis", "Definition", "left"),
+        Column("endpoint", "Endpoint", "left"),
+        Column("n", "n"),
+        Column("events", "Events"),
+        Column("shares", "Survival at day 365 by stratum", "left"),
+        Column("p", "All follow-up", spanner="Log-rank <i>P</i>"),
+        Column("early", "To day 365", spanner="Log-rank <i>P</i>"),
+    ]
+    return material.table(
+        "Sensitivity of survival to the definitions",
+        html_table(rows, columns, stub="analysis"),
+        ["Unit: patient. S: sensitivity analyses of the protocol."],
+    )
+
+
+def further_sensitivity(material: Material) -> str:
+    """What other definitions do to everything else."""
+    table = _sensitivity(material).filter(pl.col("quantity").is_in(_SURVIVAL).not_())
+    if table.is_empty():
+        return ""
+    rows = []
+    for row in table.to_dicts():
+        parts = [word(part) for part in (row["endpoint"], row["stratum"], row["quantity"]) if part]
+        places = decimals_for([row["estimate"]]) if is_number(row["estimate"]) else 2
+        rows.append(
+            {
+                "block": f"{row['analysis_id']}: {spell(str(row['definition']))}"
+                if row["analysis_id"] != "primary"
+                else "Primary",
+                "what": sentence(", ".join(parts)),
+                "estimate": number(row["estimate"], places) if row["estimate"] is not None else "",
+                "ci": interval(row["lower"], row["upper"], places) if is_number(row["upper"]) else "",
+                "p": "" if row["p"] is None else p_value(row["p"]),
+                "n": count(row["n"]),
+                "events": count(row["events"]),
+            }
+        )
+    columns = [
+        Column("what", "Quantity", "left"),
+        Column("n", "n"),
+        Column("events", "Events"),
+        Column("estimate", "Estimate"),
+        Column("ci", "95% CI"),
+        Column("p", "<i>P</i>"),
+    ]
+    return material.table("Sensitivity of other estimates", html_table(rows, columns, stub="what", group="block"))
+
+
+def _sensitivity(material: Material) -> pl.DataFrame:
+    return material.need(
+        "sensitivity",
+        "analysis_id",
+        "definition",
+        "endpoint",
+        "stratum",
+        "quantity",
+        "estimate",
+        "lower",
+        "upper",
+        "p",
+        "n",
+        "events",
+    )
+
+
+def counters(material: Material) -> str:
+    """Data-quality findings that touch a result."""
+    table = material.need("counters", "counter", "site", "n", "denominator").filter(pl.col("n") > 0)
+    if table.is_empty():
+        return "<p>No data-quality counter is above zero.</p>"
+    rows = [
+        {
+            "counter": row["counter"],
+            "site": row["site"] or "All",
+            "n": share(row["n"], row["denominator"]) if row["denominator"] else count(row["n"]),
+        }
+        for row in table.sort("counter", "site").to_dicts()
+    ]
+    columns = [Column("site", "Site", "left"), Column("n", "n/N (%)")]
+    note = "Only counters above zero. Counts of rows or patients; no identifier is shown."
+    return material.table(
+        "Data quality findings that touch a result", html_table(rows, columns, stub="site", group="counter"), [note]
+    )
+
+
+def provenance(material: Material) -> str:
+    """Which run, which code, which vocabulary, which mapping, which parameters."""
+    lines = dict(material.meta.lines())
+    settings_table = material.maybe("settings", "param_hash")
+    if settings_table is not None and "Parameter hash" not in lines:
+        hashes = settings_table["param_hash"].drop_nulls().unique().sort().to_list()
+        lines |= {"Parameter hash": ", ".join(hashes)} if hashes else {}
+    pairs = "".join(f"<div><dt>{escape(what)}</dt><dd>{escape(value)}</dd></div>" for what, value in lines.items())
+    return f'<dl class="provenance">{pairs}</dl>' if pairs else '<p class="absent">No provenance was given.</p>'
+
+
+DEFINITIONS = Section(
+    "definitions",
+    "Definitions",
+    (("Definitions in force", settings), ("Sensitivity", sensitivity), ("Further sensitivity", further_sensitivity)),
+)
+QUALITY = Section("quality", "Data quality", (("Data quality counters", counters),))
+PROVENANCE = Section("provenance", "Provenance", (("Provenance", provenance),))

@@ -1,0 +1,216 @@
+"""Response (T4), univariate predictors (T5) and regression models (T7, F5)."""
+
+from html import escape
+
+import polars as pl
+
+from analytics.figures.states import draw_states, endpoint_of
+from analytics.figures.wording import (
+    DASH,
+    Row,
+    interval,
+    is_number,
+    number,
+    p_phrase,
+    p_value,
+    plural,
+    ratio,
+    ratio_interval,
+    sentence,
+    share,
+    spell,
+    word,
+)
+from analytics.report.material import Material, Section
+from analytics.report.tables import Column, html_table
+
+ALL_SITES = ("all", "overall", "ALL")
+_MAIN = ("A2", "A3", "A3-all-courses")
+
+
+def over_all_sites(response: pl.DataFrame) -> pl.DataFrame:
+    """The rows of the table response that are not of one site."""
+    return response.filter(pl.col("site").is_null() | pl.col("site").is_in(ALL_SITES))
+
+
+def states(material: Material) -> str:
+    """F8: state before and response after, the main rows only."""
+    table = over_all_sites(_response(material)).filter(pl.col("analysis_id").is_in(_MAIN) & (pl.col("n") > 0))
+    note = "Blue: success; grey: the rest. Line and diamond: exact 95% confidence interval and estimate."
+    return material.figure(draw_states(table), [note])
+
+
+def proportions(material: Material) -> str:
+    """T4 over all sites, with Clopper–Pearson and Wilson intervals and Fisher's test."""
+    rows = [
+        {
+            "group": f"{word(row['group'])}: {endpoint_of(row['group'])}",
+            "population": sentence(spell(row["population"])),
+            "unit": row["unit_of_analysis"],
+            "share": share(row["k"], row["n"]),
+            "exact": interval(row["cp_lower"], row["cp_upper"]),
+            "wilson": interval(row["wilson_lower"], row["wilson_upper"]),
+        }
+        for row in over_all_sites(_response(material)).to_dicts()
+    ]
+    columns = [
+        Column("population", "Analysis set", "left"),
+        Column("unit", "Unit", "left"),
+        Column("share", "k/n (%)"),
+        Column("exact", "Exact", spanner="95% confidence interval (%)"),
+        Column("wilson", "Wilson", spanner="95% confidence interval (%)"),
+    ]
+    notes = [
+        (
+            "“CR” in the state CR-MRDpos is written MRD clearance (called CR in the paper); which definition the "
+            "paper used is not known. Exact: Clopper–Pearson."
+        ),
+        _fisher(material),
+    ]
+    body = html_table(rows, columns, stub="population", group="group")
+    return material.table("Response by state before the course, all sites", body, notes)
+
+
+def by_site(material: Material) -> str:
+    """T4 by site: one row per site, one column per main analysis."""
+    table = _response(material).filter(
+        pl.col("site").is_not_null() & pl.col("site").is_in(ALL_SITES).not_() & pl.col("analysis_id").is_in(_MAIN[:2])
+    )
+    if table.is_empty():
+        return ""
+    groups = table["group"].unique(maintain_order=True).to_list()
+    columns = [Column("site", "Site", "left")]
+    for group in groups:
+        head = f"{escape(word(group))}: {endpoint_of(group)}"
+        columns += [
+            Column(f"{group}_share", "k/n (%)", spanner=head),
+            Column(f"{group}_ci", "Exact 95% CI", spanner=head),
+        ]
+    rows = []
+    for site in table["site"].unique().sort().to_list():
+        row: dict[str, object] = {"site": site}
+        for group in groups:
+            found = table.filter((pl.col("site") == site) & (pl.col("group") == group)).to_dicts()
+            row[f"{group}_share"] = share(found[0]["k"], found[0]["n"]) if found else DASH
+            row[f"{group}_ci"] = interval(found[0]["cp_lower"], found[0]["cp_upper"]) if found else DASH
+        rows.append(row)
+    units = ", ".join(f"{word(g)}: {table.filter(pl.col('group') == g)['unit_of_analysis'][0]}" for g in groups)
+    note = f"Units: {escape(units)}. Described, not tested: the sites are few and small."
+    return material.table("Response by site", html_table(rows, columns, stub="site"), [note])
+
+
+def _response(material: Material) -> pl.DataFrame:
+    return material.need(
+        "response",
+        "analysis_id",
+        "population",
+        "unit_of_analysis",
+        "group",
+        "site",
+        "k",
+        "n",
+        "percent",
+        "cp_lower",
+        "cp_upper",
+        "wilson_lower",
+        "wilson_upper",
+    )
+
+
+def _fisher(material: Material) -> str:
+    tests = material.maybe("tests", "analysis_id", "test", "p", "n", "events", "comparison")
+    if tests is None:
+        return "Fisher's exact test: not computed."
+    rows = tests.filter((pl.col("analysis_id") == "A2") & pl.col("test").str.contains("(?i)fisher")).to_dicts()
+    if not rows:
+        return ""
+    row = rows[0]
+    size = f"{plural(row['n'], 'patient')}, {plural(row['events'], 'response')}" if row["n"] is not None else "refused"
+    return (
+        f"{escape(sentence(spell(row['comparison'])))}: {escape(str(row['test']))}, "
+        f"{p_phrase(row['p']).replace('<', '&lt;')} ({size}). The two "
+        "endpoints differ; the test is shown for comparison with the published P value only."
+    )
+
+
+def predictors(material: Material) -> str:
+    """T5: two-by-two tables with the tests side by side."""
+    table = material.need(
+        "predictors",
+        "factor",
+        "coding",
+        "nonresponse_exposed",
+        "nonresponse_total",
+        "response_exposed",
+        "response_total",
+        "fisher_p",
+        "midp_p",
+        "pearson_p",
+        "yates_p",
+        "risk_difference",
+        "rd_lower",
+        "rd_upper",
+    )
+    rows = []
+    for row in table.to_dicts():
+        shown = {f"{name}_p": p_value(row[f"{name}_p"]) for name in ("fisher", "midp", "pearson", "yates")}
+        coding = f" ({row['coding']})" if row["coding"] in ("nested", "exclusive") else ""
+        rows.append(
+            {
+                "factor": f"{sentence(word(row['factor']))}{coding}",
+                "failed": share(row["nonresponse_exposed"], row["nonresponse_total"]),
+                "answered": share(row["response_exposed"], row["response_total"]),
+                "difference": _difference(row),
+                "odds": _odds(row),
+                **shown,
+            }
+        )
+    columns = [
+        Column("factor", "Factor (coding)", "left"),
+        Column("failed", "Non-response", spanner="Factor present, k/n (%)"),
+        Column("answered", "Response", spanner="Factor present, k/n (%)"),
+        Column("difference", "Difference (95% CI), points"),
+    ]
+    if "odds_ratio" in table.columns:
+        columns.append(Column("odds", "OR (95% CI)"))
+    columns += [
+        Column(f"{n}_p", label, spanner="<i>P</i>")
+        for n, label in (("fisher", "Fisher"), ("midp", "mid-P"), ("pearson", "Pearson"), ("yates", "Yates"))
+    ]
+    notes = [
+        (
+            "Unit: patient (first course given for disease). Difference: percentage with the factor among "
+            "non-responders minus that among responders, Newcombe interval. OR: Firth logistic regression, "
+            "profile-likelihood interval."
+        ),
+        (
+            "Nested coding counts BCR::ABL1 within poor cytogenetics, exclusive coding does not; both are shown. "
+            "CD19 is measured after baseline and is described, not used as a predictor in a model. Exploratory."
+        ),
+    ]
+    return material.table("Factors and non-response, one at a time", html_table(rows, columns, stub="factor"), notes)
+
+
+def _difference(row: Row) -> str:
+    if not is_number(row["risk_difference"]):
+        return DASH
+    limits = interval(100 * row["rd_lower"], 100 * row["rd_upper"])
+    return f"{number(100 * row['risk_difference'])} ({limits})"
+
+
+def _odds(row: Row) -> str:
+    if not is_number(row.get("odds_ratio")):
+        return DASH
+    return f"{ratio(row['odds_ratio'])} ({ratio_interval(row['or_lower'], row['or_upper'])})"
+
+
+RESPONSE = Section(
+    "response",
+    "Response",
+    (
+        ("State and response", states),
+        ("Response", proportions),
+        ("Response by site", by_site),
+        ("Predictors", predictors),
+    ),
+)

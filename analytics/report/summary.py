@@ -1,0 +1,180 @@
+"""The summary: sentences that a physician reads in a minute, each made from result tables, with n, interval and "
+"unit."""
+
+from collections.abc import Iterator
+from html import escape
+
+import polars as pl
+
+from analytics.figures.states import endpoint_of
+from analytics.figures.wording import (
+    STRATA,
+    Row,
+    count,
+    hundred,
+    in_order,
+    interval,
+    measure,
+    number,
+    p_phrase,
+    percent,
+    plural,
+    word,
+)
+from analytics.report.material import Material, NotComputedError
+from analytics.report.response import over_all_sites
+
+_YEAR = 365
+
+
+def render_summary(material: Material) -> str:
+    """The summary as a list of HTML items; a sentence whose table is missing is left out, and the last line says so."""
+    items, missing = [], []
+    for name, build in (
+        ("cohort", _cohort),
+        ("response", _response),
+        ("MRD", _kept),
+        ("event-free survival", _efs),
+        ("overall survival", _os),
+        ("T cells", _cells),
+        ("safety", _safety),
+    ):
+        try:
+            items += [f"<li>{sentence}</li>" for sentence in build(material)]
+        except NotComputedError:
+            missing.append(name)
+    if missing:
+        items.append(f'<li class="absent">Not computed: {", ".join(missing)}.</li>')
+    return f'<ul class="summary">{"".join(items)}</ul>'
+
+
+def _cohort(material: Material) -> Iterator[str]:
+    table = material.need("classification", "indication", "state", "stratum", "n")
+    parts = [
+        f"{count(int(table.filter(pl.col('indication') == i)['n'].sum()))} {_reason(i)}"
+        for i in in_order(table["indication"].to_list(), ("RR", "CR_MRDpos", "CHEMO_DELAY"))
+    ]
+    total = int(table["n"].sum())
+    yield (
+        f"<strong>{count(total)} children</strong> started blinatumomab: "
+        f"{escape(', '.join(parts))}.{_courses(material)}"
+    )
+
+
+def _courses(material: Material) -> str:
+    table = material.maybe("response", "analysis_id")
+    exposure = material.maybe("exposure", "variable", "level", "n", "denominator")
+    if exposure is None or table is None:
+        return ""
+    days = exposure.filter(pl.col("variable").str.contains("(?i)delivered"))
+    sizes = days["denominator"].drop_nulls()
+    return f" They received <strong>{count(max(sizes.to_list()))} courses</strong>." if sizes.len() else ""
+
+
+def _reason(indication: str) -> str:
+    words = {
+        "RR": "for relapsed or refractory disease (R/R)",
+        "CR_MRDpos": "for MRD positivity in remission",
+        "CHEMO_DELAY": "because chemotherapy was delayed",
+        "UNKNOWN": "for an unknown reason",
+    }
+    return words.get(indication, f"for {word(indication)}")
+
+
+def _response(material: Material) -> Iterator[str]:
+    table = over_all_sites(_proportions(material)).filter((pl.col("analysis_id") == "A2") & (pl.col("n") > 0))
+    for row in table.to_dicts():
+        endpoint = endpoint_of(row["group"])
+        called = " (called CR in the paper)" if "clearance" in endpoint else ""
+        yield f"Treated in the state {escape(word(row['group']))}: <strong>{endpoint}</strong>{called} in {_share(row)}."
+
+
+def _kept(material: Material) -> Iterator[str]:
+    table = over_all_sites(_proportions(material)).filter((pl.col("analysis_id") == "A3") & (pl.col("n") > 0))
+    for row in table.to_dicts():
+        yield f"Given in MRD-negative remission: <strong>MRD stayed negative</strong> in {_share(row)}."
+
+
+def _share(row: Row) -> str:
+    limits = interval(row["cp_lower"], row["cp_upper"])
+    counts = f"<strong>{count(row['k'])} of {plural(row['n'], escape(row['unit_of_analysis']))}</strong>"
+    return f"{counts} ({percent(row['percent'])}; exact 95% CI {limits})"
+
+
+def _proportions(material: Material) -> pl.DataFrame:
+    return material.need(
+        "response", "analysis_id", "group", "site", "k", "n", "percent", "cp_lower", "cp_upper", "unit_of_analysis"
+    )
+
+
+def _efs(material: Material) -> Iterator[str]:
+    yield _survival(material, "EFS")
+
+
+def _os(material: Material) -> Iterator[str]:
+    yield _survival(material, "OS")
+
+
+def _survival(material: Material, endpoint: str) -> str:
+    table = material.need("survival_at", "endpoint", "stratum", "time", "survival", "lower", "upper", "n", "events")
+    table = table.filter((pl.col("endpoint") == endpoint) & (pl.col("time") == _YEAR) & pl.col("stratum").is_in(STRATA))
+    if table.is_empty():
+        raise NotComputedError(f"survival_at holds no {endpoint} at day {_YEAR}")
+    parts = []
+    for stratum in in_order(table["stratum"].to_list()):
+        row = table.filter(pl.col("stratum") == stratum).row(0, named=True)
+        limits = interval(hundred(row["lower"]), hundred(row["upper"]))
+        size = f"{plural(row['events'], 'event')} in {plural(row['n'], 'patient')}"
+        parts.append(
+            f'<span class="nb">{escape(word(stratum))}</span> '
+            f"<strong>{percent(hundred(row['survival']))}</strong> (95% CI {limits}; {size})"
+        )
+    return f"<strong>1-year {word(endpoint).lower()}</strong>: {', '.join(parts)}{_log_rank(material, endpoint)}."
+
+
+def _log_rank(material: Material, endpoint: str) -> str:
+    tests = material.maybe("tests", "comparison", "test", "p", "n", "events", "horizon")
+    if tests is None:
+        return ""
+    rows = tests.filter(
+        pl.col("comparison").str.starts_with(endpoint) & (pl.col("test") == "log-rank") & pl.col("horizon").is_null()
+    ).to_dicts()
+    if not rows:
+        return ""
+    size = f"{plural(rows[0]['events'], 'event')} in {plural(rows[0]['n'], 'patient')}, all follow-up"
+    return f"; log-rank {escape(p_phrase(rows[0]['p']))} ({size})"
+
+
+def _cells(material: Material) -> Iterator[str]:
+    table = material.need(
+        "paired", "analyte", "unit", "n_pairs", "pre_median", "post_median", "shift", "shift_lower", "shift_upper", "p"
+    )
+    parts = [
+        f"{escape(str(row['analyte']))}+ {measure(row['pre_median'])} → {measure(row['post_median'])} (shift "
+        f"{number(row['shift'], 2)}, 95% CI {interval(row['shift_lower'], row['shift_upper'], 2)}, "
+        f"{escape(p_phrase(row['p']))}, {plural(row['n_pairs'], 'pair')})"
+        for row in table.filter(pl.col("n_pairs") > 0).to_dicts()
+    ]
+    unit = escape(word(table["unit"][0]))
+    yield f"<strong>T cells</strong> before → after course 1, median, {unit}, Wilcoxon signed rank: {'; '.join(parts)}."
+
+
+def _safety(material: Material) -> Iterator[str]:
+    table = material.need("safety", "event", "grade", "unit_of_analysis", "n", "denominator")
+    graded = table.with_columns(
+        severity=pl.col("grade").cast(pl.String).str.extract(r"^(?:grade )?(\d)$").cast(pl.Int64)
+    )
+    graded = graded.filter(pl.col("severity").is_not_null() & (pl.col("unit_of_analysis") == "course"))
+    parts = []
+    for event in graded["event"].unique(maintain_order=True).to_list():
+        part = graded.filter(pl.col("event") == event)
+        severe, some = (int(part.filter(pl.col("severity") >= grade)["n"].sum()) for grade in (3, 1))
+        total = max(part["denominator"].drop_nulls().to_list(), default=0)
+        if total:
+            parts.append(
+                f"{escape(str(event))} of any grade in {count(some)} of {count(total)} courses "
+                f"({percent(100 * some / total)}), grade 3 or higher in {count(severe)}"
+            )
+    if not parts:
+        raise NotComputedError("safety holds no graded course")
+    yield f"<strong>Safety</strong>: {'; '.join(parts)}."

@@ -1,0 +1,199 @@
+"""Event-free and overall survival (T6, F3) and competing risks (F4)."""
+
+from collections.abc import Callable
+from typing import Any
+
+import polars as pl
+
+from analytics.figures.incidence import draw_incidence
+from analytics.figures.survival import draw_survival
+from analytics.figures.wording import (
+    DASH,
+    STRATA,
+    Row,
+    count,
+    hundred,
+    in_order,
+    interval,
+    is_number,
+    number,
+    p_value,
+    percent,
+    sentence,
+    word,
+)
+from analytics.report.material import Material, Section
+from analytics.report.tables import Column, html_table
+
+_ORDER = (*STRATA, "all")
+_FOOT = (
+    "Time zero: calendar day of the first bag of course 1, never diagnosis. Shaded: 95% confidence band (log-log); "
+    "vertical ticks: censored; a curve without an event has the exact interval of the number still at risk. "
+    "Transplant and CAR-T do not censor."
+)
+
+
+def curves(endpoint: str) -> Callable[[Material], str]:
+    """F3 of one endpoint."""
+
+    def build(material: Material) -> str:
+        need = material.need
+        steps = need("survival_curves", "endpoint", "stratum", "time", "survival", "lower", "upper", "censored")
+        risk = need("risk_table", "endpoint", "stratum", "time", "at_risk")
+        at = need(
+            "survival_at", "endpoint", "stratum", "time", "survival", "se", "lower", "upper", "at_risk", "n", "events"
+        )
+        tests = material.maybe("tests", "comparison", "test", "horizon", "p", "n", "events")
+        return material.figure(draw_survival(endpoint, steps, risk, at, tests), [_FOOT])
+
+    return build
+
+
+def estimates(material: Material) -> str:
+    """T6: survival at fixed times with standard error, interval and number at risk."""
+    table = material.need(
+        "survival_at",
+        "endpoint",
+        "stratum",
+        "time",
+        "survival",
+        "se",
+        "lower",
+        "upper",
+        "ci_method",
+        "at_risk",
+        "n",
+        "events",
+    )
+    rows = []
+    for endpoint in in_order(table["endpoint"].to_list(), ("EFS", "OS")):
+        for stratum in in_order(table["stratum"].to_list(), _ORDER):
+            part = table.filter((pl.col("endpoint") == endpoint) & (pl.col("stratum") == stratum)).sort("time")
+            rows += [_estimate(row) for row in part.to_dicts()]
+    columns = [
+        Column("stratum", "Stratum (n)", "left"),
+        Column("day", "Day"),
+        Column("risk", "At risk"),
+        Column("events", "Events so far"),
+        Column("survival", "Survival ± SE (%)"),
+        Column("ci", "95% CI (%)"),
+        Column("method", "Interval", "left"),
+    ]
+    note = (
+        "Unit: patient. SE: Greenwood. Events on the named day count. A stratum without an event gets an exact "
+        "interval."
+    )
+    body = html_table(rows, columns, stub="stratum", group="endpoint")
+    return material.table("Survival at fixed times", body, [note, _follow_up(material)])
+
+
+def _estimate(row: Row) -> dict[str, Any]:
+    error = f" ± {number(hundred(row['se']))}" if is_number(row["se"]) and row["se"] > 0 else ""
+    return {
+        "endpoint": word(row["endpoint"]),
+        "stratum": f"{word(row['stratum'])} ({count(row['n'])})",
+        "day": count(row["time"]),
+        "risk": count(row["at_risk"]),
+        "events": count(row["events"]),
+        "survival": f"{number(hundred(row['survival']))}{error}",
+        "ci": interval(hundred(row["lower"]), hundred(row["upper"])),
+        "method": row["ci_method"],
+    }
+
+
+def _follow_up(material: Material) -> str:
+    table = material.maybe("survival_summary", "endpoint", "stratum", "measure", "estimate", "lower", "upper")
+    if table is None:
+        return ""
+    rows = table.filter((pl.col("measure") == "median follow-up") & (pl.col("stratum") == "all")).to_dicts()
+    said = [
+        f"{row['endpoint']} {count(row['estimate'])} days (95% CI {interval(row['lower'], row['upper'], 0)})"
+        for row in rows
+    ]
+    return f"Median follow-up (reverse Kaplan–Meier): {'; '.join(said)}." if said else ""
+
+
+def comparisons(material: Material) -> str:
+    """T6: the tests between the strata."""
+    table = material.need(
+        "tests", "analysis_id", "comparison", "test", "statistic", "df", "p", "n", "events", "horizon"
+    )
+    table = table.filter(pl.col("analysis_id") == "A5")
+    rows = [
+        {
+            "endpoint": word(str(row["comparison"]).split(":")[0].split(" ")[0]),
+            "test": sentence(str(row["test"])),
+            "comparison": _strata(str(row["comparison"])),
+            "horizon": "All follow-up" if row["horizon"] is None else f"{count(row['horizon'])} days",
+            "statistic": "" if not is_number(row["statistic"]) else number(row["statistic"], 2),
+            "df": count(row["df"]) if is_number(row["df"]) else "",
+            "p": p_value(row["p"]),
+            "n": count(row["n"]),
+            "events": count(row["events"]),
+        }
+        for row in table.to_dicts()
+    ]
+    columns = [
+        Column("test", "Test", "left"),
+        Column("comparison", "Strata", "left"),
+        Column("horizon", "Horizon", "left"),
+        Column("n", "Patients"),
+        Column("events", "Events"),
+        Column("statistic", "χ²"),
+        Column("df", "df"),
+        Column("p", "<i>P</i>"),
+    ]
+    note = (
+        "Strata are prognostic groups; no comparison is causal. All but the first row of each endpoint are secondary."
+    )
+    body = html_table(rows, columns, stub="test", group="endpoint")
+    return material.table("Comparison of the strata", body, [note])
+
+
+def _strata(comparison: str) -> str:
+    """ "EFS: RR vs CR_MRDneg" as "R/R vs CR-MRDneg"."""
+    _, _, strata = comparison.partition(": ")
+    return " vs ".join(word(part) for part in strata.split(" vs ")) if strata else comparison
+
+
+def incidence(material: Material) -> str:
+    """F4."""
+    table = material.need("cumulative_incidence", "stratum", "event", "time", "cif")
+    table = table.filter(pl.col("stratum") != "all")
+    return material.figure(draw_incidence(table), ["Aalen–Johansen estimates; the areas are stacked. Unit: patient."])
+
+
+def incidence_at(material: Material) -> str:
+    """T6: cumulative incidence at one year."""
+    table = material.need("cumulative_incidence", "stratum", "event", "time", "cif", "se")
+    at = table.filter(pl.col("time") <= 365).sort("time").group_by("stratum", "event", maintain_order=True).last()
+    rows = [
+        {
+            "stratum": word(row["stratum"]),
+            "event": sentence(word(row["event"])),
+            "cif": f"{percent(hundred(row['cif']))}" + (f" ± {number(hundred(row['se']))}" if row["se"] else ""),
+            "ci": interval(hundred(row["lower"]), hundred(row["upper"])) if is_number(row.get("upper")) else DASH,
+        }
+        for stratum in in_order(at["stratum"].to_list(), _ORDER)
+        for row in at.filter(pl.col("stratum") == stratum).sort("event", descending=True).to_dicts()
+    ]
+    columns = [Column("event", "Event", "left"), Column("cif", "Cumulative incidence ± SE")]
+    if "lower" in table.columns:
+        columns.append(Column("ci", "95% CI (%)"))
+    body = html_table(rows, columns, stub="event", group="stratum")
+    return material.table("Cumulative incidence at 1 year", body, ["Unit: patient. At day 365, that day included."])
+
+
+SURVIVAL = Section(
+    "survival",
+    "Survival",
+    (
+        ("Event-free survival", curves("EFS")),
+        ("Overall survival", curves("OS")),
+        ("Survival at fixed times", estimates),
+        ("Comparison of the strata", comparisons),
+        ("Cumulative incidence", incidence),
+        ("Cumulative incidence at 1 year", incidence_at),
+    ),
+    "Endpoints are counted per patient, from the first bag of course 1, by stratum.",
+)

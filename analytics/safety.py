@@ -1,0 +1,103 @@
+"""Worst CRS and ICANS grade of each course (`crs@1`, `icans@1`): 0 only if somebody could have seen it."""
+
+import polars as pl
+
+from analytics.concept_sets import ConceptSets
+from analytics.courses import days_between
+from analytics.disease import condition_in
+from analytics.findings import Findings
+from analytics.records import CONDITION_FIELD, Records
+from analytics.study import Study
+
+_KEYS = ["person_id", "course_no"]
+_GRADES = {f"CS_GRADE_{grade}": grade for grade in range(1, 6)}
+
+
+def derive_toxicity(
+    courses: pl.DataFrame, records: Records, sets: ConceptSets, study: Study, findings: Findings
+) -> pl.DataFrame:
+    """person_id, course_no, crs_grade, icans_grade.
+
+    No record: 0 if the person was an inpatient in the window, else null. Records without a grade: null, counted (A04).
+    """
+    result = courses.select(_KEYS)
+    end = days_between(pl.col("start_date"), pl.col("end_date"))
+    lasts = {"crs": pl.lit(study.get("crs.last_day")), "icans": end + study.get("icans.days_after_end")}
+    for name, last in lasts.items():
+        windows = courses.select(
+            *_KEYS,
+            first=pl.col("start_date") + pl.duration(days=study.get(f"{name}.first_day")),
+            # A record from the next course's first bag on belongs to that course.
+            last=pl.min_horizontal(
+                pl.col("start_date") + pl.duration(days=last), pl.col("next_start_date") - pl.duration(days=1)
+            ),
+        )
+        events = _graded(records, sets, f"CS_{name.upper()}", study)
+        inside = windows.join(events, on="person_id").filter(pl.col("date").is_between(pl.col("first"), pl.col("last")))
+        _record(inside, name, study, findings)
+        worst = inside.group_by(_KEYS).agg(grade=pl.col("grade").max(), recorded=pl.lit(value=True))
+        seen = _inpatient(windows, records, sets, study)
+        joined = result.join(worst, on=_KEYS, how="left").join(seen, on=_KEYS, how="left")
+        grade = pl.when(pl.col("recorded").is_null() & pl.col("seen").is_not_null()).then(0).otherwise("grade")
+        result = joined.with_columns(grade.cast(pl.Int8).alias(f"{name}_grade")).drop("grade", "recorded", "seen")
+    return result
+
+
+def _graded(records: Records, sets: ConceptSets, concept_set: str, study: Study) -> pl.DataFrame:
+    """person_id, date, grade (null if none), system, condition_occurrence_id of one kind of event."""
+    conditions = records.conditions.filter(condition_in(sets, concept_set))
+    grade_of = [
+        sets.choose(column, _GRADES).cast(pl.Int32) for column in ("observation_concept_id", "value_as_concept_id")
+    ]
+    linked = records.observations.filter(pl.col("obs_event_field_concept_id") == CONDITION_FIELD).with_columns(
+        linked_grade=pl.coalesce(grade_of), system=_system(study)
+    )
+    linked = linked.group_by("observation_event_id").agg(
+        pl.col("linked_grade").max(), pl.col("system").drop_nulls().first()
+    )
+    own = sets.choose("condition_source_concept_id", _GRADES).cast(pl.Int32)
+    joined = conditions.join(linked, left_on="condition_occurrence_id", right_on="observation_event_id", how="left")
+    return joined.select(
+        "person_id",
+        "condition_occurrence_id",
+        "system",
+        date="condition_start_date",
+        grade=pl.coalesce("linked_grade", own),
+    )
+
+
+def _system(study: Study) -> pl.Expr:
+    words = pl.concat_str(
+        "observation_source_value", "value_source_value", "qualifier_source_value", separator=" ", ignore_nulls=True
+    )
+    system = pl.lit(None, dtype=pl.String)
+    for name, pattern in reversed(study.get("grading_system").items()):
+        system = pl.when(words.str.contains(pattern)).then(pl.lit(name)).otherwise(system)
+    return system
+
+
+def _inpatient(windows: pl.DataFrame, records: Records, sets: ConceptSets, study: Study) -> pl.DataFrame:
+    """person_id, course_no, seen of the windows in which the person was an inpatient."""
+    visits = records.visits.filter(sets.within("visit_concept_id", *study.get("inpatient.visit_concept_sets")))
+    joined = windows.join(visits.select("person_id", "visit_start_date", "visit_end_date"), on="person_id")
+    inside = joined.filter(
+        pl.col("visit_start_date") <= pl.col("last"),
+        pl.coalesce("visit_end_date", "visit_start_date") >= pl.col("first"),
+    )
+    return inside.select(_KEYS).unique().with_columns(seen=pl.lit(value=True))
+
+
+def _record(events: pl.DataFrame, name: str, study: Study, findings: Findings) -> None:
+    findings.count(f"dq_{name}_ungraded", events.filter(pl.col("grade").is_null()), events)
+    findings.count(f"dq_{name}_system", events.filter(pl.col("system").is_not_null()), events)
+    graded = events.filter(pl.col("grade").is_not_null())
+    findings.evidence(
+        graded,
+        table="study_course",
+        field=f"{name}_grade",
+        rule=study.rule(name),
+        grade="A",
+        source_table="condition_occurrence",
+        source_id="condition_occurrence_id",
+        key=("person_id", "course_no"),
+    )

@@ -1,0 +1,156 @@
+"""Description (A1): baseline by indication, the three classifications, exposure, balance between sites."""
+
+import math
+from itertools import combinations
+
+import polars as pl
+
+from analytics.statistics.frames import INDICATIONS, StudyFrames
+from analytics.statistics.parameters import StatisticsParameters
+from analytics.statistics.tables import tidy
+
+NUMBERS = {
+    "age_years": "years", "weight_kg": "kg", "bsa_m2": "m2", "days_from_diagnosis": "days", "blasts_pre_pct": "%",
+}  # fmt: skip
+CATEGORIES = (
+    "sex", "site", "indication", "pre_course1_state", "km_stratum", "burden_reduction_chemo", "genetic_subtype",
+    "genetics", "poor_cytogenetics", "bcr_abl1", "high_mrd_ge1pct", "mrd_level", "n_courses", "hsct", "cart",
+)  # fmt: skip
+OVERALL = "overall"
+
+
+def _described(frames: StudyFrames) -> pl.DataFrame:
+    first = frames.courses.filter(pl.col("course_no") == 1).select("person_id", "blasts_pre_pct", "mrd_pre_pct")
+    days = (pl.col("first_blina_date") - pl.col("diagnosis_date")).dt.total_days()
+    mrd = pl.col("mrd_pre_pct")
+    level = (
+        pl.when(mrd >= 1).then(pl.lit(">= 1%"))
+        .when(mrd >= 0.1).then(pl.lit("0.1-<1%"))
+        .when(mrd >= 0.01).then(pl.lit("0.01-<0.1%"))
+        .when(mrd.is_not_null()).then(pl.lit("negative"))
+    )  # fmt: skip
+    return frames.patients.join(first, on="person_id", how="left").with_columns(
+        days_from_diagnosis=days, mrd_level=level,
+        hsct=pl.col("hsct_day").is_not_null().cast(pl.Int8), cart=pl.col("cart_day").is_not_null().cast(pl.Int8),
+    )  # fmt: skip
+
+
+def _number_row(variable: str, group: str, values: pl.Series) -> dict[str, object]:
+    known = values.drop_nulls().cast(pl.Float64)
+    row: dict[str, object] = {
+        "variable": variable, "group": group, "n": known.len(), "denominator": values.len(),
+        "missing": values.null_count(), "unit": NUMBERS[variable],
+    }  # fmt: skip
+    if known.len():
+        quartile = {name: known.quantile(q, interpolation="linear") for name, q in (("q1", 0.25), ("q3", 0.75))}
+        row |= {"median": known.median(), "minimum": known.min(), "maximum": known.max(), **quartile}
+    return row
+
+
+def _level_rows(variable: str, group: str, values: pl.Series, levels: list[str]) -> list[dict[str, object]]:
+    texts = values.cast(pl.String)
+    known = texts.drop_nulls()
+    head: dict[str, object] = {"variable": variable, "group": group, "denominator": known.len(), "unit": "patients",
+                               "missing": texts.null_count()}  # fmt: skip
+    rows = []
+    for level in levels:
+        n = int((known == level).sum())
+        rows.append(head | {"level": level, "n": n, "percent": 100 * n / known.len() if known.len() else None})
+    return rows
+
+
+def baseline_table(frames: StudyFrames) -> pl.DataFrame:
+    """Baseline by indication and overall: numbers as median, quartiles, range; categories as n and %; missing beside.
+
+    The denominator of a category is those with a value; `missing` counts the others. No P values (PROTOCOL section 8).
+    """
+    described = _described(frames)
+    groups = [(name, described.filter(pl.col("indication") == name)) for name in INDICATIONS]
+    others = described.filter(~pl.col("indication").is_in(INDICATIONS) | pl.col("indication").is_null())
+    if others.height:
+        groups.append(("UNKNOWN", others))
+    groups.append((OVERALL, described))
+    rows: list[dict[str, object]] = []
+    for variable in NUMBERS:
+        rows += [_number_row(variable, group, part[variable]) for group, part in groups]
+    for variable in CATEGORIES:
+        levels = sorted(described[variable].cast(pl.String).drop_nulls().unique())
+        for group, part in groups:
+            rows += _level_rows(variable, group, part[variable], levels)
+    return tidy("baseline", rows)
+
+
+def site_balance(frames: StudyFrames) -> pl.DataFrame:
+    """Standardised mean differences between each pair of sites: numbers by pooled SD, 0/1 levels by their variance."""
+    described = _described(frames)
+    columns = [(name, None, described[name].cast(pl.Float64)) for name in NUMBERS]
+    for variable in ("sex", "indication", "pre_course1_state", "genetics"):
+        texts = described[variable].cast(pl.String)
+        columns += [
+            (variable, level, (texts == level).cast(pl.Float64)) for level in sorted(texts.drop_nulls().unique())
+        ]
+    rows: list[dict[str, object]] = []
+    for a, b in combinations(sorted(described["site"].drop_nulls().unique()), 2):
+        for variable, level, values in columns:
+            first = values.filter(described["site"] == a).drop_nulls()
+            second = values.filter(described["site"] == b).drop_nulls()
+            rows.append({"variable": variable, "level": level, "site_a": a, "site_b": b, "n_a": first.len(),
+                         "n_b": second.len()} | _smd(first, second))  # fmt: skip
+    return tidy("site_balance", rows)
+
+
+def _smd(first: pl.Series, second: pl.Series) -> dict[str, object]:
+    variances = [float(part.var() or 0.0) for part in (first, second)]  # type: ignore[arg-type]  # float columns
+    spread = math.sqrt(sum(variances) / 2)
+    if not first.len() or not second.len() or spread == 0:
+        return {"note": "not estimable: no values or no variation"}
+    return {"smd": (float(first.mean()) - float(second.mean())) / spread}  # type: ignore[arg-type]
+
+
+def classification_table(frames: StudyFrames) -> pl.DataFrame:
+    """T2: how many patients per indication × state before course 1 × survival stratum; only what occurs."""
+    keys = [pl.col(c).fill_null("UNKNOWN") for c in ("indication", "pre_course1_state", "km_stratum")]
+    counted = frames.patients.group_by(keys).len("n").sort("indication", "pre_course1_state", "km_stratum")
+    renamed = counted.rename({"pre_course1_state": "state", "km_stratum": "stratum"})
+    return tidy("classification", renamed.to_dicts())
+
+
+def exposure_table(frames: StudyFrames, parameters: StatisticsParameters) -> pl.DataFrame:
+    """T3: courses per patient, delivered and planned days, complete, interruptions, step dose, regimen, by course.
+
+    Sums and medians stand in `value`, counts in `n` of `denominator`; the unit of a row is the course, except
+    "courses per patient".
+    """
+    patients, courses = frames.patients, frames.courses
+    rows: list[dict[str, object]] = []
+
+    def count(variable: str, level: str | None, n: int, denominator: int, value: float | None = None) -> None:
+        percent = 100 * n / denominator if denominator else None
+        rows.append({"variable": variable, "level": level, "n": n, "denominator": denominator, "percent": percent,
+                     "value": value})  # fmt: skip
+
+    def levels(variable: str, values: pl.Series) -> None:
+        known = values.drop_nulls()
+        for level in sorted(known.unique()):
+            text = f"{level:g}" if isinstance(level, float) else str(level)
+            count(variable, text, int((known == level).sum()), known.len())
+        if values.null_count():
+            count(variable, "missing", values.null_count(), values.len())
+
+    levels("courses per patient", patients["n_courses"])
+    for variable, column in (("delivered days", "infusion_days"), ("planned days", "planned_days")):
+        levels(variable, courses[column])
+    delivered = courses["infusion_days"].drop_nulls().cast(pl.Float64)
+    for name, value in (("sum", delivered.sum()), ("median", delivered.median())):
+        rows.append({"variable": "delivered days", "level": name, "n": delivered.len(), "denominator": courses.height,
+                     "value": value})  # fmt: skip
+    interrupted = courses.filter(pl.col("interruption_hours") > 0)
+    hours = float(interrupted["interruption_hours"].sum() or 0)
+    short = courses.filter(pl.col("infusion_days") <= parameters.short_course_days).height
+    for variable, column in (("complete", "complete"), ("evaluable", "evaluable"), ("step dose", "step_dose")):
+        known = courses[column].drop_nulls()
+        count(variable, None, int(known.sum()), known.len())
+    count("interrupted", None, interrupted.height, courses["interruption_hours"].drop_nulls().len(), hours)
+    count(f"delivered <= {parameters.short_course_days:g} days", None, short, courses.height)
+    levels("regimen", courses["dose_regimen"])
+    return tidy("exposure", rows)

@@ -1,0 +1,164 @@
+"""Sensitivity analyses S1–S13: the same estimates under another definition, side by side with the primary one.
+
+What cannot be recomputed from the derived frames (S10 T-cell windows, S14 delayed entry, assay limits of S7) needs
+another derivation run and is listed as not computed, so that its absence is seen.
+"""
+
+from collections.abc import Iterator
+
+import polars as pl
+
+from analytics.statistics.firth import firth_cox
+from analytics.statistics.frames import StudyFrames, survival_of, usable
+from analytics.statistics.logrank import log_rank
+from analytics.statistics.parameters import StatisticsParameters
+from analytics.statistics.proportions import disease_courses, proportion_row
+from analytics.statistics.regression import CODINGS
+from analytics.statistics.survival import kaplan_meier, survival_point
+from analytics.statistics.tables import tidy
+
+Definition = tuple[str, str, pl.DataFrame, str]  # analysis id, text, patients, stratum column
+
+NOT_COMPUTED = {
+    "S7-LOD": "assay limit of detection as MRD cut-off: limits are not in the derived frames",
+    "S10": "T-cell windows of 7 and 21 days: needs a derivation run with other windows",
+    "S14": "delayed entry: needs the date of eligibility",
+}
+
+
+def censored_at_transplant(patients: pl.DataFrame) -> pl.DataFrame:
+    """S1: EFS censored at the first HSCT or CAR-T, if that comes before (or on the day of) the end of follow-up."""
+    first = pl.min_horizontal("hsct_day", "cart_day")
+    earlier = first.is_not_null() & (first < pl.col("efs_days"))
+    return patients.with_columns(
+        efs_days=pl.when(earlier).then(first).otherwise(pl.col("efs_days")),
+        efs_event=pl.when(earlier).then(0).otherwise(pl.col("efs_event")),
+    )
+
+
+def refractory_at_zero(patients: pl.DataFrame) -> pl.DataFrame:
+    """S2: refractory disease dated on day 0 (counted as 0.5)."""
+    failed = (pl.col("efs_event_type") == "refractory") & (pl.col("efs_event") == 1)
+    return patients.with_columns(efs_days=pl.when(failed.fill_null(False)).then(0).otherwise(pl.col("efs_days")))
+
+
+def mrd_reappearance(frames: StudyFrames, cutoff: float) -> pl.DataFrame:
+    """S3: the first marrow MRD at or above the cut-off (%) after an MRD-negative one is an event, if it comes first.
+
+    Marrows of a course are dated: before it on its start day, after it on the assessment day.
+    """
+    before = frames.courses.select("person_id", day="start_day", mrd="mrd_pre_pct", order=pl.lit(0))
+    after = frames.courses.select("person_id", day="assessment_day", mrd="mrd_post_pct", order=pl.lit(1))
+    looks = pl.concat([before, after]).drop_nulls().sort("person_id", "day", "order")
+    negative_before = (pl.col("mrd") < cutoff).cum_max().shift(1, fill_value=False).over("person_id")
+    back = looks.filter(negative_before & (pl.col("mrd") >= cutoff)).group_by("person_id").agg(back=pl.col("day").min())
+    joined = frames.patients.join(back, on="person_id", how="left")
+    first = pl.col("back").is_not_null() & (pl.col("back") < pl.col("efs_days"))
+    return joined.with_columns(
+        efs_days=pl.when(first).then("back").otherwise("efs_days"),
+        efs_event=pl.when(first).then(1).otherwise("efs_event"),
+        efs_event_type=pl.when(first).then(pl.lit("mrd_reappearance")).otherwise("efs_event_type"),
+    ).drop("back")
+
+
+def _definitions(frames: StudyFrames, parameters: StatisticsParameters) -> Iterator[Definition]:
+    patients, stratum = frames.patients, "km_stratum"
+    yield "primary", "primary definitions", patients, stratum
+    yield "S1", "EFS censored at HSCT or CAR-T", censored_at_transplant(patients), stratum
+    yield "S2", "refractory dated day 0", refractory_at_zero(patients), stratum
+    yield "S3", "MRD reappearance is an event", mrd_reappearance(frames, parameters.mrd_cutoff_pct), stratum
+    yield "S4-indication", "strata by indication", patients, "indication"
+    yield "S4-state", "strata by state before course 1", patients, "pre_course1_state"
+    for site in sorted(patients["site"].drop_nulls().unique()):
+        yield f"S9-without-{site}", f"without {site}", patients.filter(pl.col("site") != site), stratum
+    grown = patients.filter(pl.col("age_years") >= 1)
+    yield "S13-infants", "without infants (age < 1 year)", grown, stratum
+    yield "S13-BCR::ABL1", "without BCR::ABL1", patients.filter(pl.col("genetics") != "BCR::ABL1"), stratum
+
+
+def _survival_rows(definition: Definition, parameters: StatisticsParameters) -> Iterator[dict[str, object]]:
+    identifier, text, patients, column = definition
+    horizon = float(parameters.horizon_days)
+    for endpoint in (
+        ("EFS", "OS") if not identifier.startswith(("S1", "S2", "S3")) or identifier[:3] == "S13" else ("EFS",)
+    ):
+        found = survival_of(patients, endpoint, column)
+        found = found.of(*(s for s in found.strata if s != "UNKNOWN"))
+        head: dict[str, object] = {"analysis_id": identifier, "definition": text, "endpoint": endpoint}
+        total = {"n": len(found.time), "events": int(found.event.sum())}
+        for quantity, data in (("log-rank P", found), (f"log-rank P, horizon {horizon:g} d", found.until(horizon))):
+            outcome = log_rank(data)
+            yield head | total | {"quantity": quantity, "p": outcome.p, "events": int(data.event.sum()),
+                                  "method": "log-rank", "note": outcome.note}  # fmt: skip
+        for stratum in found.strata:
+            part = found.of(stratum)
+            point = survival_point(kaplan_meier(part.time, part.event), horizon, parameters.confidence)
+            yield head | {
+                "stratum": stratum, "quantity": f"survival at day {horizon:g}", "estimate": point.survival,
+                "lower": point.lower, "upper": point.upper, "n": len(part.time), "events": int(part.event.sum()),
+                "method": point.ci_method, "note": point.note,
+            }  # fmt: skip
+
+
+def _response_rows(frames: StudyFrames, parameters: StatisticsParameters) -> Iterator[dict[str, object]]:
+    """S5–S7 and leave-one-site-out for the response proportions."""
+    disease = disease_courses(frames)
+    negative = frames.courses.filter(pl.col("state_pre") == "MRDneg").with_columns(responded=pl.col("mrd_neg_post"))
+    every = pl.concat([disease, negative.with_columns(pl.col("responded").cast(pl.Int8))], how="vertical")
+    long = (pl.col("infusion_days") > parameters.short_course_days) & (pl.col("planned_days") != 14)
+    alternative = parameters.mrd_cutoff_alternative_pct
+    cleared = pl.when(pl.col("mrd_post_pct").is_not_null()).then((pl.col("mrd_post_pct") < alternative).cast(pl.Int8))
+    mrd_based = every.filter(pl.col("state_pre") != "RR").with_columns(responded=cleared)
+    variants = [
+        ("primary", "primary definitions", every),
+        (
+            "S5",
+            f"without courses of at most {parameters.short_course_days:g} days or planned for 14",
+            every.filter(long),
+        ),
+        ("S6", "first course of the patient only", every.filter(pl.col("course_no") == 1)),
+        ("S7", f"MRD response below {alternative:g}%, complete cases", mrd_based),
+    ]
+    for site in sorted(every["site"].drop_nulls().unique()):
+        variants.append((f"S9-without-{site}", f"without {site}", every.filter(pl.col("site") != site)))
+    for identifier, text, courses in variants:
+        for state in ("RR", "MRDpos", "MRDneg"):
+            known = courses.filter(pl.col("state_pre") == state)["responded"].drop_nulls()
+            found = proportion_row(int(known.sum()), known.len(), parameters.confidence)
+            yield {
+                "analysis_id": identifier, "definition": text, "endpoint": "response", "stratum": state,
+                "quantity": "percent", "estimate": found.get("percent"), "lower": found.get("cp_lower"),
+                "upper": found.get("cp_upper"), "n": known.len(), "events": int(known.sum()),
+                "method": "Clopper-Pearson; events = successes", "note": None if known.len() else "no such course",
+            }  # fmt: skip
+
+
+def _model_rows(frames: StudyFrames, parameters: StatisticsParameters) -> Iterator[dict[str, object]]:
+    """Leave-one-site-out (S9), horizon (S12) of the primary Firth Cox model of EFS."""
+    horizon = parameters.horizon_days
+    early = usable(frames.patients, "EFS").with_columns(
+        efs_event=(pl.col("event") & (pl.col("time") <= horizon)).cast(pl.Int8),
+        efs_days=pl.min_horizontal(pl.col("time"), pl.lit(float(horizon))),
+    )
+    variants = [("primary", "primary definitions", frames.patients), ("S12", f"truncated at day {horizon}", early)]
+    for site in sorted(frames.patients["site"].drop_nulls().unique()):
+        part = frames.patients.filter(pl.col("site") != site)
+        variants.append((f"S9-without-{site}", f"without {site}", part))
+    for identifier, text, patients in variants:
+        for term in firth_cox(patients, "EFS", CODINGS["exclusive"], confidence=parameters.confidence):
+            yield {
+                "analysis_id": identifier, "definition": text, "endpoint": "EFS", "quantity": f"HR {term.name}",
+                "estimate": term.ratio, "lower": term.ratio_lower, "upper": term.ratio_upper, "p": term.p,
+                "n": term.n, "events": term.events, "method": "Firth Cox, exclusive coding", "note": term.note,
+            }  # fmt: skip
+
+
+def sensitivity_table(frames: StudyFrames, parameters: StatisticsParameters) -> pl.DataFrame:
+    """Every sensitivity analysis as long rows; `stratum` is null for comparisons of all strata."""
+    rows: list[dict[str, object]] = []
+    for definition in _definitions(frames, parameters):
+        rows += _survival_rows(definition, parameters)
+    rows += _response_rows(frames, parameters)
+    rows += _model_rows(frames, parameters)
+    rows += [{"analysis_id": i, "definition": text, "note": "not computed"} for i, text in NOT_COMPUTED.items()]
+    return tidy("sensitivity", rows)

@@ -1,0 +1,192 @@
+"""The study's definitions: parameters with names, versions and a hash, read from `studies/<study>/study.yaml`.
+
+Nothing that decides a result stands anywhere else. A parameter is named `name@version`; its value is one scalar or a
+small mapping. `Study.varied` gives the same study with other values (sensitivity analyses), under another hash.
+"""
+
+import copy
+import hashlib
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from datetime import date
+from pathlib import Path
+from typing import Any
+
+import polars as pl
+import yaml
+
+from etl.errors import StudyError, did_you_mean
+from etl.settings import Settings
+
+STUDIES = Path(__file__).parent / "studies"
+"""The folder of the studies that come with blina."""
+
+SET_COLUMNS = ("concept_set", "vocabulary_id", "concept_code", "label", "status", "include_descendants")
+SET_STATUS = ("V", "I", "U")
+
+
+@dataclass(frozen=True)
+class Parameter:
+    """One definition: its version, its value, the values offered instead, and what it says in words."""
+
+    name: str
+    version: int
+    value: Any
+    alternatives: tuple[Any, ...] = ()
+    text: str = ""
+
+    @property
+    def key(self) -> str:
+        """`name@version`, as reports write it."""
+        return f"{self.name}@{self.version}"
+
+
+@dataclass(frozen=True)
+class Study:
+    """A study: its parameters and its concept sets (polars frame with the columns `SET_COLUMNS`)."""
+
+    name: str
+    version: str
+    title: str
+    parameters: Mapping[str, Parameter]
+    required_concept_sets: tuple[str, ...]
+    members: pl.DataFrame
+    folder: Path
+
+    def get(self, path: str) -> Any:
+        """The value of a parameter (`"gap_bag_change_h"`) or of a part of it (`"marrow_pre.first_day"`).
+
+        Raises StudyError for a name that is not there.
+        """
+        name, _, part = path.partition(".")
+        parameter = self.parameters.get(name)
+        if parameter is None:
+            raise StudyError(f"{self.name}: no parameter {name!r}{did_you_mean(name, list(self.parameters))}")
+        if not part:
+            return parameter.value
+        if not isinstance(parameter.value, Mapping) or part not in parameter.value:
+            known = list(parameter.value) if isinstance(parameter.value, Mapping) else []
+            raise StudyError(f"{self.name}: parameter {name!r} has no {part!r}{did_you_mean(part, known)}")
+        return parameter.value[part]
+
+    def rule(self, name: str) -> str:
+        """`name@version` of a parameter, the rule id that evidence carries. Raises StudyError for an unknown name."""
+        self.get(name)
+        return self.parameters[name].key
+
+    def varied(self, values: Mapping[str, Any]) -> "Study":
+        """The same study with other values, by the paths of `get`. Raises StudyError for a name that is not there."""
+        parameters = dict(self.parameters)
+        for path, value in values.items():
+            self.get(path)
+            name, _, part = path.partition(".")
+            changed = copy.deepcopy(parameters[name].value)
+            if part:
+                changed[part] = value
+            parameters[name] = replace(parameters[name], value=changed if part else value)
+        return replace(self, parameters=parameters)
+
+    def for_settings(self, settings: Settings) -> "Study":
+        """The study with the data lock and the decimal separators of this instance's settings (A01)."""
+        values: dict[str, Any] = {}
+        if settings.data_lock is not None:
+            values["data_lock.date"] = settings.data_lock
+        commas = {name: site.decimal_separator for name, site in settings.sites.items()}
+        if commas:
+            values["mrd_parse.decimal_separator"] = {"default": ".", "sites": commas}
+        return self.varied(values)
+
+    @property
+    def param_hash(self) -> str:
+        """Sixteen hex digits that change with every value, version or concept set member."""
+        content = {parameter.key: parameter.value for parameter in self.parameters.values()}
+        text = json.dumps(content, sort_keys=True, ensure_ascii=False, default=str)
+        return hashlib.sha256((text + self.members.write_csv()).encode()).hexdigest()[:16]
+
+    def settings_table(self) -> pl.DataFrame:
+        """The definitions in force: name, version, value (JSON), param_hash."""
+        rows = [
+            (one.name, str(one.version), json.dumps(one.value, ensure_ascii=False, sort_keys=True, default=str))
+            for one in self.parameters.values()
+        ]
+        table = pl.DataFrame(rows, schema={"name": pl.String, "version": pl.String, "value": pl.String}, orient="row")
+        return table.with_columns(param_hash=pl.lit(self.param_hash)).sort("name")
+
+
+def load_study(study: str | Path = "blinatumomab") -> Study:
+    """A study by its name among `STUDIES` or by its folder. Raises StudyError with every mistake found."""
+    folder = Path(study) if Path(study).is_dir() else STUDIES / str(study)
+    path = folder / "study.yaml"
+    try:
+        content = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        known = sorted(one.name for one in STUDIES.iterdir() if one.is_dir())
+        raise StudyError(f"{path}: {error.strerror}{did_you_mean(str(study), known)}") from None
+    except yaml.YAMLError as error:
+        raise StudyError(f"{path}: not YAML ({str(error).splitlines()[0]})") from None
+    if not isinstance(content, dict) or not isinstance(content.get("parameters"), dict):
+        raise StudyError(f"{path}: has no parameters")
+    members = _members(folder / "concept_sets")
+    problems = _problems(content, members)
+    if problems:
+        raise StudyError(f"{path}: these definitions cannot be used", problems=problems)
+    return Study(
+        name=str(content.get("study", folder.name)),
+        version=str(content.get("version", "0")),
+        title=str(content.get("title", "")),
+        parameters={name: _parameter(name, one) for name, one in content["parameters"].items()},
+        required_concept_sets=tuple(content.get("required_concept_sets") or ()),
+        members=members,
+        folder=folder,
+    )
+
+
+def _parameter(name: str, content: dict[str, Any]) -> Parameter:
+    return Parameter(
+        name=name,
+        version=content["version"],
+        value=content["value"],
+        alternatives=tuple(content.get("alternatives") or ()),
+        text=str(content.get("text", "")),
+    )
+
+
+def _problems(content: dict[str, Any], members: pl.DataFrame) -> list[str]:
+    problems = []
+    for name, one in content["parameters"].items():
+        if not isinstance(one, dict) or "value" not in one or not isinstance(one.get("version"), int):
+            problems.append(f"parameter {name!r} needs a whole number `version` and a `value`")
+        elif unknown := set(one) - {"version", "value", "alternatives", "text"}:
+            problems.append(f"parameter {name!r} has unknown keys: {', '.join(sorted(unknown))}")
+    named = set(members["concept_set"].unique())
+    problems += [
+        f"concept set {name!r} is required but no file defines it{did_you_mean(name, sorted(named))}"
+        for name in content.get("required_concept_sets") or ()
+        if name not in named
+    ]
+    lock = (content["parameters"].get("data_lock") or {}).get("value")
+    if isinstance(lock, dict) and not isinstance(lock.get("date"), date | None):
+        problems.append("parameter 'data_lock' needs a date (YYYY-MM-DD) or null")
+    return problems
+
+
+def _members(folder: Path) -> pl.DataFrame:
+    files = sorted(folder.glob("*.csv"))
+    if not files:
+        raise StudyError(f"{folder}: holds no concept sets")
+    frames = []
+    for path in files:
+        frame = pl.read_csv(path, infer_schema=False, encoding="utf8")
+        if tuple(frame.columns) != SET_COLUMNS:
+            raise StudyError(f"{path}: the columns must be {', '.join(SET_COLUMNS)}")
+        if wrong := frame.filter(~pl.col("status").is_in(SET_STATUS))["concept_code"].to_list():
+            raise StudyError(f"{path}: status must be one of {', '.join(SET_STATUS)}", problems=wrong)
+        frames.append(frame)
+    return pl.concat(frames).with_columns(pl.col("include_descendants") == "1").sort(SET_COLUMNS)
+
+
+def data_lock(study: Study, released: date | None) -> date | None:
+    """The last day that counts: the study's own, else the release date of the source (`cdm_source`), else none."""
+    configured = study.get("data_lock.date")
+    return configured if isinstance(configured, date) else released

@@ -1,0 +1,39 @@
+"""The derived frames as the tables of the schema `results`, under the names of PROTOCOL.md section 6."""
+
+import polars as pl
+
+from analytics.derive import Derived
+
+_PATIENT = {
+    "burden_reduction_chemo": "burden_reduction",
+    "genetic_subtype": "genetics",
+    "poor_cytogenetics": "poor_cytogenetics_nested",
+    "high_mrd_ge1pct": "high_mrd",
+    "first_blina_date": "first_bag_date",
+}
+_COURSE = {
+    "infusion_days": "delivered_days",
+    "step_dose": "step",
+    "response_cr": "response",
+    "cd19_loss_complete": "cd19_antigen_loss",
+    "cd19_loss_2missing": "cd19_bcell_loss",
+}
+
+
+def results_tables(derived: Derived) -> dict[str, pl.DataFrame]:
+    """study_patient, study_course, study_lab_window, study_event, study_parameter, dq_counter, attrition, evidence.
+
+    Every table carries param_hash; the caller adds its run_id. Concept sets and how they resolved: study_concept_set.
+    """
+    tables = {
+        "study_patient": derived.patients.rename(_PATIENT),
+        "study_course": derived.courses.rename(_COURSE),
+        "study_lab_window": derived.lab_windows.rename({"operator": "censor_flag"}),
+        "study_event": derived.events.rename({"grade": "evidence"}),
+        "study_parameter": derived.parameters,
+        "study_concept_set": derived.concept_sets,
+        "dq_counter": derived.counters,
+        "attrition": derived.attrition,
+        "evidence": derived.evidence.rename({"table": "target_table", "key": "target_key", "field": "target_field"}),
+    }
+    return {name: frame.with_columns(param_hash=pl.lit(derived.param_hash)) for name, frame in tables.items()}

@@ -1,0 +1,98 @@
+"""What a build says of itself: the counts that add up, the rows, the time, and what a data manager should look at."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import duckdb
+import polars as pl
+
+from etl.cdm import DOMAIN_TABLES
+
+COUNT_COLUMNS = ("site", "resource_type", "outcome", "reason", "n")
+
+
+@dataclass(frozen=True)
+class BuildReport:
+    """What a build did: `counts` has site, resource_type, outcome (kept, skipped, rejected), reason, n."""
+
+    run_id: str
+    counts: pl.DataFrame
+    rows: dict[str, int]
+    changed_tables: tuple[str, ...]
+    seconds: dict[str, float]
+    files: int
+    bytes: int
+    standard_share: dict[str, tuple[int, int]]
+    unmapped: int
+    unresolved_codes: tuple[str, ...]
+    incomplete_rows: int
+    unresolved_references: dict[str, int]
+    decoded: dict[str, int]
+    rejects: Path | None
+    vocabulary_release: str
+    mapping_sha: str
+
+    @property
+    def totals(self) -> dict[str, int]:
+        """Resources landed, kept, skipped, rejected."""
+        sums = dict(self.counts.group_by("outcome").agg(pl.col("n").sum()).iter_rows())
+        kept, skipped, rejected = (int(sums.get(name, 0)) for name in ("kept", "skipped", "rejected"))
+        return {"landed": kept + skipped + rejected, "kept": kept, "skipped": skipped, "rejected": rejected}
+
+    def as_dict(self) -> dict[str, Any]:
+        """For `--json`: counts by resource type and reason, rows by table, seconds by stage, run id."""
+        by_type: dict[str, dict[str, Any]] = {}
+        for kind, outcome, reason, n in (
+            self.counts.group_by("resource_type", "outcome", "reason").agg(pl.col("n").sum()).sort(pl.all()).iter_rows()
+        ):
+            entry = by_type.setdefault(kind, {"landed": 0, "kept": 0, "skipped": {}, "rejected": {}})
+            entry["landed"] += n
+            if outcome == "kept":
+                entry["kept"] += n
+            else:
+                entry[outcome][reason] = entry[outcome].get(reason, 0) + n
+        return {
+            "run_id": self.run_id,
+            "totals": self.totals,
+            "resources": by_type,
+            "rows": self.rows,
+            "changed_tables": list(self.changed_tables),
+            "seconds": {stage: round(seconds, 3) for stage, seconds in self.seconds.items()},
+            "files": self.files,
+            "bytes": self.bytes,
+            "standard_concepts": {
+                domain: {"rows": rows, "standard": standard, "share": round(standard / rows, 4) if rows else None}
+                for domain, (rows, standard) in self.standard_share.items()
+            },
+            "unmapped_codes": self.unmapped,
+            "unresolved_code_map_targets": len(self.unresolved_codes),
+            "incomplete_rows": self.incomplete_rows,
+            "unresolved_references": self.unresolved_references,
+            "decoded_from": self.decoded,
+            "rejects": str(self.rejects) if self.rejects else None,
+            "vocabulary_release": self.vocabulary_release,
+            "mapping_sha": self.mapping_sha,
+        }
+
+
+def standard_share(work: duckdb.DuckDBPyConnection) -> dict[str, tuple[int, int]]:
+    """Rows, and rows with a standard concept, of the table of each domain."""
+    shares = {}
+    for domain, table in DOMAIN_TABLES.items():
+        if domain in {"Note", "Episode", "Regimen"}:
+            continue
+        concept = {"Visit": "visit_concept_id"}.get(domain, f"{table.split('_')[0]}_concept_id")
+        found = work.execute(f"SELECT count(*), count(*) FILTER ({concept} != 0) FROM out.{table}").fetchone()
+        if found and found[0]:
+            shares[domain] = (int(found[0]), int(found[1]))
+    return shares
+
+
+def sums(rows: Sequence[tuple[str, int]]) -> dict[str, int]:
+    """Counts by name, names that come twice added up."""
+    total: dict[str, int] = {}
+    for name, n in rows:
+        total[name] = total.get(name, 0) + n
+    return total

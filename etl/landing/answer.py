@@ -1,0 +1,109 @@
+"""What landing gives back: shards, and the frames of files, counts and deletions."""
+
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import BinaryIO, Self
+
+import polars as pl
+
+from etl.landing.files import FoundFile
+from etl.landing.rejects import Reject
+
+
+@dataclass(frozen=True)
+class Landed:
+    """What landing gave.
+
+    `shards`: NDJSON files by resource type; `files`: one row per file; `deleted`: what DELETE entries named; `counts`:
+    n by site, resource_type, outcome (landed, skipped, rejected) and reason, where landed = kept + skipped + rejected;
+    `ignored`: site and name of files in folders that are no FHIR by name (or a bulk manifest).
+    """
+
+    folder: Path
+    shards: dict[str, list[Path]]
+    files: pl.DataFrame
+    deleted: pl.DataFrame
+    counts: pl.DataFrame
+    ignored: pl.DataFrame
+
+
+@dataclass
+class FileResult:
+    """What one file gave beside its lines."""
+
+    found: FoundFile
+    sha256: str = ""
+    bytes: int = 0
+    resources: int = 0
+    decoded_from: str | None = None
+    manifest: bool = False
+    deleted: list[str] = field(default_factory=list)
+    counts: Counter[tuple[str, str, str]] = field(default_factory=Counter)
+    rejects: list[Reject] = field(default_factory=list)
+
+
+class ShardWriter:
+    """One open NDJSON file per resource type in a folder; a context manager."""
+
+    def __init__(self, folder: Path, share: int) -> None:
+        self.paths: dict[str, Path] = {}
+        self._folder = folder
+        self._share = share
+        self._streams: dict[str, BinaryIO] = {}
+
+    def write(self, lines: dict[str, list[bytes]]) -> None:
+        """Append lines to their types' files and empty the lists."""
+        for kind, waiting in lines.items():
+            if kind not in self._streams:
+                self.paths[kind] = self._folder / f"{kind}.{self._share:03d}.ndjson"
+                self._streams[kind] = self.paths[kind].open("wb", buffering=2**20)
+            self._streams[kind].writelines(waiting)
+            waiting.clear()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        for stream in self._streams.values():
+            stream.close()
+
+
+def landed_of(
+    folder: Path, shards: dict[str, list[Path]], results: Sequence[FileResult], ignored: Sequence[tuple[str, str]]
+) -> Landed:
+    """The frames of the answer, in a fixed order."""
+    files = [
+        (r.found.number, r.found.site, r.found.name, r.sha256, r.bytes, r.resources, r.decoded_from) for r in results
+    ]
+    deleted = {(r.found.site, *target.split("/", 1)) for r in results for target in r.deleted}
+    counts: Counter[tuple[str, str, str, str]] = Counter()
+    for r in results:
+        for (kind, outcome, reason), n in r.counts.items():
+            counts[r.found.site, kind, outcome, reason] += n
+    text = pl.String
+    return Landed(
+        folder=folder,
+        shards=shards,
+        files=pl.DataFrame(
+            files,
+            schema={
+                "file": pl.Int64,
+                "site": text,
+                "name": text,
+                "sha256": text,
+                "bytes": pl.Int64,
+                "resources": pl.Int64,
+                "decoded_from": text,
+            },
+            orient="row",
+        ),
+        deleted=pl.DataFrame(sorted(deleted), schema={"site": text, "resource_type": text, "id": text}, orient="row"),
+        counts=pl.DataFrame(
+            [(*key, n) for key, n in sorted(counts.items())],
+            schema={"site": text, "resource_type": text, "outcome": text, "reason": text, "n": pl.Int64},
+            orient="row",
+        ),
+        ignored=pl.DataFrame(sorted(ignored), schema={"site": text, "name": text}, orient="row"),
+    )

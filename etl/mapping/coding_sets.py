@@ -1,0 +1,66 @@
+"""SQL of a coded element as a coding set: {codings: [{system, code, display, user}], text}, or NULL when it says nothing."""
+
+from etl.mapping.fhirpath_sql import PathError, Translator, Value
+from etl.mapping.structure import is_primitive
+
+CREATE_TYPE = (
+    "CREATE TYPE coding_set AS STRUCT(codings STRUCT(system VARCHAR, code VARCHAR, display VARCHAR, "
+    '"user" BOOLEAN)[], text VARCHAR)'
+)
+
+
+def coding_set(translator: Translator, value: Value) -> str:
+    """SQL of the coding set of a CodeableConcept, Coding, Quantity (its unit), code, or text. Raises PathError."""
+    kind = value.type
+    if kind == "Coding":
+        return _as_set(_codings(translator, value), None)
+    if value.many:
+        raise PathError("a concept is read from one element; say .first() or .where(...).first()")
+    if kind == "CodeableConcept":
+        return _as_set(
+            _codings(translator, translator.translate("coding", value)), translator.translate("text", value).sql
+        )
+    if kind == "Quantity":
+        system, code, unit = (translator.translate(name, value).sql for name in ("system", "code", "unit"))
+        return _as_set(f"(CASE WHEN {code} IS NOT NULL THEN [{_one(system, code, unit, 'NULL')}] END)", unit)
+    if kind == "code":
+        one = _one("NULL", value.sql, "NULL", "NULL")
+        return _as_set(f"(CASE WHEN {value.sql} IS NOT NULL THEN [{one}] END)", None)
+    if is_primitive(kind):
+        return _as_set(None, f"CAST({value.sql} AS VARCHAR)")
+    raise PathError(f"a concept is read from CodeableConcept, Coding, Quantity, code or string, not from {kind}")
+
+
+def identifier_texts(translator: Translator, value: Value) -> str:
+    """SQL list of the "system|value" texts of identifiers."""
+    many = _listed(value)
+    each = translator.variable()
+    one = Value(each, "Identifier", many=False, need=value.need)
+    system, number = translator.translate("system", one).sql, translator.translate("value", one).sql
+    kept = f"list_filter({many}, lambda {each}: {number} IS NOT NULL)"
+    return f"list_transform({kept}, lambda {each}: coalesce({system}, '') || '|' || {number})"
+
+
+def _codings(translator: Translator, value: Value) -> str:
+    each = translator.variable()
+    one = Value(each, "Coding", many=False, need=value.need)
+    system, code, display, user = (
+        translator.translate(name, one).sql for name in ("system", "code", "display", "userSelected")
+    )
+    kept = f"list_filter({_listed(value)}, lambda {each}: {code} IS NOT NULL)"
+    return f"list_transform({kept}, lambda {each}: {_one(system, code, display, user)})"
+
+
+def _listed(value: Value) -> str:
+    return value.sql if value.many else f"[{value.sql}]"
+
+
+def _one(system: str, code: str, display: str, user: str) -> str:
+    return f"{{'system': {system}, 'code': {code}, 'display': {display}, 'user': {user}}}"
+
+
+def _as_set(codings: str | None, text: str | None) -> str:
+    text = f"nullif(trim({text}), '')" if text else None
+    says = " OR ".join([*([f"len({codings}) > 0"] if codings else []), *([f"{text} IS NOT NULL"] if text else [])])
+    made = f"{{'codings': {codings or 'NULL'}, 'text': {text or 'NULL'}}}::coding_set"
+    return f"(CASE WHEN {says} THEN {made} END)"

@@ -1,0 +1,304 @@
+"""The mapping files as typed objects, with the place of everything for error messages.
+
+One YAML file per FHIR resource type (mappings/resources); a site's overrides (mappings/sites/<site>) are merged by
+key. What each verb means stands in mappings/README.md; what is refused, in etl.mapping.checker.
+"""
+
+import hashlib
+from collections.abc import Iterator, Mapping as MappingType
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, TypeAlias
+
+import yaml
+
+from etl.errors import MappingError, did_you_mean
+
+ColumnForm: TypeAlias = int | float | str | dict[str, Any] | None
+
+CASTS = ("text", "number", "integer", "boolean", "date", "datetime")
+_TOP = "resource purpose departs_from unique_by fields concepts skip reject require rules extends why".split()
+_FIELD = "path first_of as reference to required follow referred_by why".split()
+_CONCEPT = "from prefer fan_out kind vocabulary why".split()
+_RULE = "table for_each concept domain unmapped when concepts columns why".split()
+
+
+@dataclass(frozen=True)
+class Field:
+    """A named value read once per resource."""
+
+    name: str
+    paths: tuple[str, ...]
+    cast: str = "text"
+    to: tuple[str, ...] = ()
+    follow: str | None = None
+    referred_by: str | None = None
+    required: bool = False
+
+    @property
+    def is_reference(self) -> bool:
+        """Whether the value is the key of another resource's row."""
+        return bool(self.to) and self.follow is None
+
+
+@dataclass(frozen=True)
+class Concept:
+    """A source code that is resolved to concepts. A source is a path, or `$name` for a followed field."""
+
+    name: str
+    sources: tuple[str, ...]
+    prefer: tuple[str, ...] = ()
+    fan_out: bool | None = None
+    kind: str = "code"
+    vocabulary: str | None = None
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """When a resource is left out, and the reason under which it is counted."""
+
+    when: str
+    reason: str
+
+
+@dataclass(frozen=True)
+class Rule:
+    """What is written into one CDM table."""
+
+    name: str
+    table: str
+    columns: dict[str, ColumnForm]
+    concept: str | None = None
+    domains: tuple[str, ...] = ()
+    unmapped: bool = False
+    when: str | None = None
+    for_each: str | None = None
+    concepts: dict[str, Concept] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class ResourceMapping:
+    """One resource type's mapping, as the base file and a site's overrides give it."""
+
+    resource: str
+    purpose: str
+    fields: dict[str, Field]
+    concepts: dict[str, Concept]
+    skip: tuple[Outcome, ...]
+    reject: tuple[Outcome, ...]
+    require: tuple[str, ...]
+    rules: dict[str, Rule]
+    unique_by: str | None
+    departs_from: tuple[dict[str, str], ...]
+    file: Path
+    places: dict[str, str]
+
+    def place(self, *keys: str) -> str:
+        """ "file:line" of a key, or of the nearest key above it."""
+        for length in range(len(keys), 0, -1):
+            found = self.places.get(".".join(keys[:length]))
+            if found:
+                return found
+        return str(self.file.name)
+
+
+@dataclass(frozen=True)
+class Mappings:
+    """All mapping files of an instance: the base ones, and per site the merged ones."""
+
+    folder: Path
+    base: dict[str, ResourceMapping]
+    by_site: dict[str, dict[str, ResourceMapping]]
+    sha: str
+
+    def variants(self, resource: str, sites: tuple[str, ...]) -> dict[tuple[str, ...], ResourceMapping]:
+        """The mappings of a resource type with the sites that each holds for."""
+        groups: dict[int, tuple[list[str], ResourceMapping]] = {}
+        for site in sites:
+            mapping = self.by_site.get(site, {}).get(resource, self.base[resource])
+            groups.setdefault(id(mapping), ([], mapping))[0].append(site)
+        return {tuple(names): mapping for names, mapping in groups.values()}
+
+
+def load_mappings(folder: Path) -> Mappings:
+    """Every mapping file below a folder. Raises MappingError with all mistakes of form, with file and line."""
+    problems: list[str] = []
+    base: dict[str, ResourceMapping] = {}
+    trees: dict[str, tuple[dict[str, Any], dict[str, str], Path]] = {}
+    for file in sorted((folder / "resources").glob("*.yaml")):
+        tree, places = _read(file, problems)
+        if tree.get("resource"):
+            trees[file.stem] = (tree, places, file)
+            base[tree["resource"]] = _build(tree, places, file, problems)
+    by_site: dict[str, dict[str, ResourceMapping]] = {}
+    for file in sorted((folder / "sites").glob("*/*.yaml")):
+        merged = _merged(file, trees, problems)
+        if merged:
+            tree, places = merged
+            by_site.setdefault(file.parent.name, {})[tree["resource"]] = _build(tree, places, file, problems)
+    if problems:
+        raise MappingError(f"{folder}: the mapping files cannot be used", problems=problems)
+    return Mappings(folder, base, by_site, _sha(folder))
+
+
+def _sha(folder: Path) -> str:
+    """One hash over every file that decides what is written."""
+    digest = hashlib.sha256()
+    for file in sorted(folder.rglob("*")):
+        if file.suffix in {".yaml", ".csv"}:
+            digest.update(file.relative_to(folder).as_posix().encode() + b"\0" + file.read_bytes() + b"\0")
+    return digest.hexdigest()
+
+
+def _read(file: Path, problems: list[str]) -> tuple[dict[str, Any], dict[str, str]]:
+    """The content of a YAML file and the line of each of its keys."""
+    try:
+        text = file.read_text(encoding="utf-8")
+        node = yaml.compose(text, Loader=yaml.SafeLoader)
+        content = yaml.safe_load(text)
+    except yaml.YAMLError as error:
+        mark = getattr(error, "problem_mark", None)
+        problems.append(f"{file.name}:{mark.line + 1 if mark else '?'}: {getattr(error, 'problem', 'not YAML')}")
+        return {}, {}
+    if not isinstance(content, dict) or node is None:
+        problems.append(f"{file.name}:1: must be a mapping")
+        return {}, {}
+    return content, dict(_places(node, (), file.name, problems))
+
+
+def _places(node: yaml.Node, above: tuple[str, ...], file: str, problems: list[str]) -> Iterator[tuple[str, str]]:
+    if not isinstance(node, yaml.MappingNode):
+        return
+    seen: set[str] = set()
+    for key, value in node.value:
+        keys = (*above, str(key.value))
+        if key.value in seen:
+            problems.append(f"{file}:{key.start_mark.line + 1}: {'.'.join(keys)} stands twice")
+        seen.add(key.value)
+        yield ".".join(keys), f"{file}:{key.start_mark.line + 1}"
+        yield from _places(value, keys, file, problems)
+
+
+def _merged(
+    file: Path, trees: MappingType[str, tuple[dict[str, Any], dict[str, str], Path]], problems: list[str]
+) -> tuple[dict[str, Any], dict[str, str]] | None:
+    """A site's override laid over the base file by key."""
+    override, places = _read(file, problems)
+    name = str(override.pop("extends", ""))
+    where = f"{file.parent.name}/{file.name}"
+    if name not in trees:
+        problems.append(f"{where}:1: extends {name!r}, which is no file{did_you_mean(name, list(trees))}")
+        return None
+    tree, base_places, _ = trees[name]
+    if not _any_why(override):
+        problems.append(f"{where}:1: an override needs `why:` beside what it changes")
+    merged = _lay_over(tree, override, where, (), problems)
+    return merged, {**base_places, **{key: f"{file.parent.name}/{place}" for key, place in places.items()}}
+
+
+def _any_why(tree: object) -> bool:
+    return isinstance(tree, dict) and ("why" in tree or any(_any_why(value) for value in tree.values()))
+
+
+def _lay_over(
+    base: dict[str, Any], over: dict[str, Any], where: str, above: tuple[str, ...], problems: list[str]
+) -> dict[str, Any]:
+    result = dict(base)
+    for key, value in over.items():
+        if key == "why":
+            continue
+        old = base.get(key)
+        if isinstance(old, dict) and isinstance(value, dict):
+            result[key] = _lay_over(old, value, where, (*above, key), problems)
+        elif isinstance(old, list) and isinstance(value, list):
+            result[key] = value + old  # a site's skips and rejects are looked at first
+        else:
+            if old == value:
+                problems.append(f"{where}: {'.'.join((*above, key))} changes nothing")
+            result[key] = value
+    return result
+
+
+def _build(tree: dict[str, Any], places: dict[str, str], file: Path, problems: list[str]) -> ResourceMapping:
+    def unknown(content: dict[str, Any], known: list[str], *above: str) -> None:
+        for key in content:
+            if key not in known:
+                place = places.get(".".join((*above, key)), file.name)
+                problems.append(f"{place}: unknown key {key!r}{did_you_mean(str(key), known)}")
+
+    unknown(tree, _TOP)
+    for name, content in (tree.get("fields") or {}).items():
+        unknown(content, _FIELD, "fields", name)
+    for name, content in (tree.get("rules") or {}).items():
+        unknown(content, _RULE, "rules", name)
+    for name, content in (tree.get("concepts") or {}).items():
+        unknown(content, _CONCEPT, "concepts", name)
+    return ResourceMapping(
+        resource=tree["resource"],
+        purpose=str(tree.get("purpose", "")),
+        fields={name: _field(name, content) for name, content in (tree.get("fields") or {}).items()},
+        concepts=_concepts(tree.get("concepts")),
+        skip=_outcomes(tree.get("skip")),
+        reject=_outcomes(tree.get("reject")),
+        require=tuple(tree.get("require") or ()),
+        rules={name: _rule(name, content) for name, content in (tree.get("rules") or {}).items()},
+        unique_by=tree.get("unique_by"),
+        departs_from=tuple(tree.get("departs_from") or ()),
+        file=file,
+        places=places,
+    )
+
+
+def _texts(value: object) -> tuple[str, ...]:
+    if value is None:
+        return ()
+    return tuple(str(one) for one in value) if isinstance(value, list) else (str(value),)
+
+
+def _field(name: str, content: dict[str, Any]) -> Field:
+    return Field(
+        name=name,
+        paths=_texts(content.get("reference") or content.get("first_of") or content.get("path")),
+        cast=str(content.get("as", "text")),
+        to=_texts(content.get("to")),
+        follow=content.get("follow"),
+        referred_by=content.get("referred_by"),
+        required=bool(content.get("required", False)),
+    )
+
+
+def _concepts(content: dict[str, Any] | None) -> dict[str, Concept]:
+    return {name: _concept(name, one) for name, one in (content or {}).items()}
+
+
+def _concept(name: str, content: dict[str, Any]) -> Concept:
+    origin = content.get("from")
+    if isinstance(origin, dict):
+        origin = origin.get("first_of", origin)
+    sources = origin if isinstance(origin, list) else [origin]
+    return Concept(
+        name=name,
+        sources=tuple(f"${one['field']}" if isinstance(one, dict) and "field" in one else str(one) for one in sources),
+        prefer=_texts(content.get("prefer")),
+        fan_out=content.get("fan_out"),
+        kind=str(content.get("kind", "code")),
+        vocabulary=content.get("vocabulary"),
+    )
+
+
+def _outcomes(content: list[dict[str, str]] | None) -> tuple[Outcome, ...]:
+    return tuple(Outcome(str(one["when"]), str(one["reason"])) for one in content or ())
+
+
+def _rule(name: str, content: dict[str, Any]) -> Rule:
+    return Rule(
+        name=name,
+        table=str(content.get("table", name)),
+        columns=dict(content.get("columns") or {}),
+        concept=content.get("concept"),
+        domains=_texts(content.get("domain")),
+        unmapped=bool(content.get("unmapped", False)),
+        when=content.get("when"),
+        for_each=content.get("for_each"),
+        concepts=_concepts(content.get("concepts")),
+    )

@@ -1,0 +1,39 @@
+"""What is written and how: the OMOP database, its ledger and its lineage. One small class per database."""
+
+from pathlib import Path
+
+from etl.errors import CdmError
+from etl.store.duckdb_store import DuckDBStore
+from etl.store.store import Run, Store, Written, new_run_id
+from etl.store.work import create_work_schema, insert_frame
+
+__all__ = [
+    "Run",
+    "Store",
+    "Written",
+    "create_work_schema",
+    "database_path",
+    "insert_frame",
+    "new_run_id",
+    "open_store",
+]
+
+_DUCKDB = "duckdb:///"
+
+
+def open_store(url: str, *, run_id: str = "", wait_seconds: float = 60) -> Store:
+    """Opens the OMOP database at a URL for writing, creating it when it is not there; use it in a `with`.
+
+    `run_id` is told to whoever finds the database locked; `wait_seconds` is how long to wait for readers. Raises
+    LockError when another run holds it, CdmError when the URL is not supported or the database cannot be written.
+    """
+    return DuckDBStore(database_path(url), run_id, wait_seconds=wait_seconds)
+
+
+def database_path(url: str) -> Path:
+    """The file that a `duckdb:///FILE` URL names. Raises CdmError for any other URL."""
+    path = url.removeprefix(_DUCKDB)
+    if path == url or path in {"", ":memory:"}:
+        scheme = url.split("://", 1)[0] if "://" in url else "no scheme"
+        raise CdmError(f"this database URL ({scheme}) is not supported: name a file as {_DUCKDB}FILE")
+    return Path(path)

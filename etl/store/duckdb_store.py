@@ -1,0 +1,252 @@
+"""The embedded store: one DuckDB file with the schemas `cdm`, `lineage`, `ledger` and `results`.
+
+The work database carries its rows over by INSERT … SELECT into the attached target file, which runs as fast as a bare
+copy. All of it, ledger included, is one DuckDB transaction: killed before the commit, the file holds what it held.
+"""
+
+import re
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from types import TracebackType
+from typing import Self, TypeVar
+
+import duckdb
+from sqlalchemy import Table
+
+import etl.cdm
+from etl.errors import CdmError, LockError
+from etl.store import check, ledger, lineage
+from etl.store.ledger_writer import write_ledger
+from etl.store.lock import RunLock
+from etl.store.store import Run, Written
+from etl.store.work import OUT_TABLES
+
+T = TypeVar("T")
+
+_TARGET = "blina_target"
+_SCHEMAS: dict[str, dict[str, Table]] = {
+    "cdm": etl.cdm.TABLES,
+    "lineage": lineage.TABLES,
+    "ledger": ledger.TABLES,
+    "results": {},
+}
+
+_OF_STUDIES = tuple(("cdm", name) for name in ("episode", "episode_event", "cohort", "cohort_definition"))
+"""Tables that a study writes after the build (etl.cdm.episodes)."""
+
+
+class DuckDBStore:
+    """A DuckDB file. Between opening and `replace` only the run lock is held, so that people may go on reading."""
+
+    def __init__(self, path: Path, run_id: str = "", *, wait_seconds: float = 60) -> None:
+        """Takes the run lock and makes the file, its schemas and tables where they are missing.
+
+        `wait_seconds`: how long to wait for readers in other processes to let go of the file. Raises LockError when
+        another run or a reader holds it, CdmError when it cannot be written or is no database of blina's.
+        """
+        self.url = f"duckdb:///{path}"
+        self.path = path
+        self._wait_seconds = wait_seconds
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise CdmError(f"{path.parent}: the folder cannot be made ({error.strerror})") from None
+        self._lock = RunLock(path, run_id)
+        try:
+            self._create()
+        except BaseException:
+            self._lock.release()
+            raise
+
+    def replace(self, work: duckdb.DuckDBPyConnection, run: Run) -> list[Written]:
+        """Makes `cdm` and `lineage` equal to `out`, `vocab` and `lin` of the work database, and writes the ledger.
+
+        One transaction. A table whose content is the same stays as it is. Vocabulary tables come from schema `vocab`
+        where it has them, and stay as they are otherwise. The work connection must have no open transaction. Raises
+        CdmError, with a line per fault and before anything is written, when the rows break the CDM's promises.
+        """
+        sources = _sources(work)
+        _refuse_broken(work, sources)
+        with _translated(self.path), self._attached(work):
+            with _transaction(work):
+                written = self._replace_tables(work, sources)
+                write_ledger(work, _TARGET, run, written)
+            work.execute(f"CHECKPOINT {_TARGET}")
+        return written
+
+    def record_outcome(self, run_id: str, outcome: str) -> None:
+        """Changes the outcome of a run that the ledger knows; raises CdmError when it does not."""
+        with _translated(self.path), self._connected() as connection:
+            changed = connection.execute(
+                "UPDATE ledger.run SET outcome = ? WHERE run_id = ? RETURNING run_id", [outcome, run_id]
+            ).fetchall()
+        if not changed:
+            raise CdmError(f"{self.path}: the ledger knows no run {run_id}")
+
+    def close(self) -> None:
+        """Releases the lock."""
+        self._lock.release()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def _create(self) -> None:
+        with _translated(self.path), self._connected() as connection:
+            schemas = {row[0] for row in connection.execute("SELECT schema_name FROM duckdb_schemas()").fetchall()}
+            if "cdm" in schemas and "ledger" not in schemas:
+                raise CdmError(f"{self.path}: holds a CDM that blina did not build; name another file")
+            with _transaction(connection):
+                for schema, tables in _SCHEMAS.items():
+                    connection.execute(f"CREATE SCHEMA IF NOT EXISTS {schema}")
+                    for table in tables.values():
+                        connection.execute(_create_table(table, schema))
+
+    def _replace_tables(self, work: duckdb.DuckDBPyConnection, sources: dict[tuple[str, str], str]) -> list[Written]:
+        """What the study wrote stays only when nothing that it could have read has changed."""
+        written = [
+            self._replace_table(work, *where, source) for where, source in sources.items() if where not in _OF_STUDIES
+        ]
+        changed = any(one.replaced and one.schema == "cdm" for one in written)
+        for where in _OF_STUDIES:
+            if changed or _count(work, sources[where]):
+                written.append(self._replace_table(work, *where, sources[where]))
+            else:
+                rows = _count(work, ".".join((_TARGET, *where)))
+                written.append(Written(*where, rows, replaced=False))
+        return written
+
+    def _replace_table(self, work: duckdb.DuckDBPyConnection, schema: str, name: str, source: str) -> Written:
+        table = _SCHEMAS[schema][name]
+        target = f'{_TARGET}.{schema}."{name}"'
+        rows = _count(work, source)
+        if _same_layout(work, table, schema) and _same_rows(work, table, source, target):
+            return Written(schema, name, rows, replaced=False)
+        # A new table instead of DELETE: as fast, leaves no dead rows behind, and follows a change of the columns.
+        work.execute(f"DROP TABLE IF EXISTS {target}")
+        work.execute(_create_table(table, f"{_TARGET}.{schema}"))
+        work.execute(f"INSERT INTO {target} SELECT {_columns(table)} FROM {source}")
+        return Written(schema, name, rows, replaced=True)
+
+    @contextmanager
+    def _connected(self) -> Iterator[duckdb.DuckDBPyConnection]:
+        connection = self._patiently(lambda: duckdb.connect(str(self.path)))
+        try:
+            yield connection
+        finally:
+            connection.close()
+
+    @contextmanager
+    def _attached(self, work: duckdb.DuckDBPyConnection) -> Iterator[None]:
+        path = str(self.path).replace("'", "''")
+        self._patiently(lambda: work.execute(f"ATTACH '{path}' AS {_TARGET}"))
+        try:
+            yield
+        finally:
+            work.execute(f"DETACH {_TARGET}")
+
+    def _patiently(self, open_file: Callable[[], T]) -> T:
+        """Opens the file, waiting for readers in other processes to close it."""
+        deadline = time.monotonic() + self._wait_seconds
+        while True:
+            try:
+                return open_file()
+            except duckdb.BinderException as error:
+                if "file handle conflict" not in str(error):
+                    raise
+                raise LockError(f"{self.path}: this very process has the file open; close it first") from None
+            except duckdb.IOException as error:
+                if "lock" not in str(error):
+                    raise
+                if time.monotonic() > deadline:
+                    raise LockError(f"{self.path}: another process has the file open: {_lock_holder(error)}") from None
+            time.sleep(0.2)
+
+
+def _sources(work: duckdb.DuckDBPyConnection) -> dict[tuple[str, str], str]:
+    """Where the rows of each target table are in the work database."""
+    loaded = {
+        row[0] for row in work.execute("SELECT table_name FROM duckdb_tables() WHERE schema_name = 'vocab'").fetchall()
+    }
+    sources = {("cdm", name): f'out."{name}"' for name in OUT_TABLES}
+    sources |= {("cdm", name): f'vocab."{name}"' for name in etl.cdm.VOCABULARY_TABLES if name in loaded}
+    return sources | {("lineage", name): f'lin."{name}"' for name in lineage.TABLES}
+
+
+def _refuse_broken(work: duckdb.DuckDBPyConnection, sources: dict[tuple[str, str], str]) -> None:
+    found = [
+        problem
+        for (schema, name), source in sources.items()
+        for problem in check.problems(
+            work, source, _SCHEMAS[schema][name], vocabulary=name in etl.cdm.VOCABULARY_TABLES
+        )
+    ]
+    if found:
+        raise CdmError("the rows that were made break the rules of the CDM; nothing was written", problems=found)
+
+
+def _create_table(table: Table, schema: str) -> str:
+    return etl.cdm.create_table(table, schema, required=table.name not in etl.cdm.VOCABULARY_TABLES)
+
+
+def _columns(table: Table) -> str:
+    return ", ".join(f'CAST("{column.name}" AS {etl.cdm.duckdb_type(column)})' for column in table.columns)
+
+
+def _count(work: duckdb.DuckDBPyConnection, relation: str) -> int:
+    row = work.execute(f"SELECT count(*) FROM {relation}").fetchone()
+    return int(row[0]) if row else 0
+
+
+def _same_layout(work: duckdb.DuckDBPyConnection, table: Table, schema: str) -> bool:
+    made = work.execute(
+        "SELECT column_name, data_type FROM duckdb_columns()"
+        " WHERE database_name = ? AND schema_name = ? AND table_name = ? ORDER BY column_index",
+        [_TARGET, schema, table.name],
+    ).fetchall()
+    return made == list(etl.cdm.column_types(table).items())
+
+
+def _same_rows(work: duckdb.DuckDBPyConnection, table: Table, source: str, target: str) -> bool:
+    """Whether two relations hold the same rows in any order: their number, and the sum of 64-bit hashes of the rows."""
+    if _count(work, source) != _count(work, target):
+        return False
+    sums = [
+        work.execute(f"SELECT sum(hash({_columns(table)})::HUGEINT) FROM {relation}").fetchone()
+        for relation in (source, target)
+    ]
+    return sums[0] == sums[1]
+
+
+@contextmanager
+def _transaction(connection: duckdb.DuckDBPyConnection) -> Iterator[None]:
+    connection.execute("BEGIN TRANSACTION")
+    try:
+        yield
+        connection.execute("COMMIT")
+    except BaseException:
+        with suppress(duckdb.TransactionException):  # a commit that failed has rolled back by itself
+            connection.execute("ROLLBACK")
+        raise
+
+
+@contextmanager
+def _translated(path: Path) -> Iterator[None]:
+    """DuckDB's errors as CdmError. Errors about files and names keep their text: others may quote a value of a row."""
+    try:
+        yield
+    except (duckdb.IOException, duckdb.ProgrammingError) as error:
+        raise CdmError(f"{path}: {str(error).splitlines()[0]}") from None
+    except duckdb.Error as error:
+        raise CdmError(f"{path}: the database refused the rows ({type(error).__name__}); nothing was written") from None
+
+
+def _lock_holder(error: duckdb.IOException) -> str:
+    found = re.search(r"held in (\S+) \(PID (\d+)\)", str(error))
+    return f"process {found[2]} ({found[1]})" if found else "DuckDB does not say by whom"

@@ -1,0 +1,67 @@
+"""What every store can do, whichever database it stands on, and the words the pipeline speaks to it."""
+
+import secrets
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from types import TracebackType
+from typing import Any, Protocol, Self
+
+import duckdb
+
+
+def new_run_id() -> str:
+    """A new run id: the time in UTC and four random bytes; sorts by time, says nothing about a patient."""
+    return f"{datetime.now(UTC):%Y%m%dT%H%M%SZ}-{secrets.token_hex(4)}"
+
+
+def utc_now() -> datetime:
+    """Now in UTC without a zone, as the ledger keeps it (a TIMESTAMP in both databases)."""
+    return datetime.now(UTC).replace(tzinfo=None, microsecond=0)
+
+
+@dataclass(frozen=True)
+class Run:
+    """One run of the ETL, as the ledger remembers it (HL7 f2o-002, -010, -040, -102, -122)."""
+
+    software_version: str
+    mapping_sha: str
+    settings_sha: str
+    vocabulary_release: str | None = None
+    run_id: str = field(default_factory=new_run_id)
+    started_at: datetime = field(default_factory=utc_now)
+    outcome: str = "loaded"
+    policies: dict[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Written:
+    """What one replace did to one table: its rows now, and whether they had to be replaced."""
+
+    schema: str
+    table: str
+    rows: int
+    replaced: bool
+
+
+class Store(Protocol):
+    """An OMOP database that one run at a time may write. A context manager: leaving it releases the lock."""
+
+    url: str
+
+    def replace(self, work: duckdb.DuckDBPyConnection, run: Run) -> list[Written]:
+        """Makes `cdm` and `lineage` equal to the work database and writes the ledger, all in one transaction."""
+        ...
+
+    def record_outcome(self, run_id: str, outcome: str) -> None:
+        """Changes the outcome of a run that the ledger already knows, e.g. after the quality gate."""
+        ...
+
+    def close(self) -> None:
+        """Releases the lock."""
+        ...
+
+    def __enter__(self) -> Self: ...
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None: ...

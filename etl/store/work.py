@@ -1,0 +1,41 @@
+"""The work database of one run: where the transform puts its rows before one transaction carries them to the target."""
+
+import duckdb
+import polars as pl
+
+import etl.cdm
+from etl.store import ledger, lineage
+
+OUT_TABLES: tuple[str, ...] = tuple(name for name in etl.cdm.TABLES if name not in etl.cdm.VOCABULARY_TABLES)
+"""The CDM tables that schema `out` holds; the vocabulary tables are in schema `vocab`."""
+
+
+def create_work_schema(work: duckdb.DuckDBPyConnection) -> None:
+    """Creates the empty tables that a run fills: `out.*` (CDM), `lin.*` (lineage), `led.*` (what the ledger is told).
+
+    `out` lacks the vocabulary tables: those are `vocab.*`, and the store reads them there. No column is NOT NULL here,
+    so that a wrong row does not stop a bulk insert half-way; the store refuses to write what the CDM does not allow.
+    """
+    for schema in ("out", "lin", "led"):
+        work.execute(f"CREATE SCHEMA IF NOT EXISTS {schema}")
+    for name in OUT_TABLES:
+        work.execute(etl.cdm.create_table(etl.cdm.TABLES[name], "out", required=False))
+    for table in lineage.TABLES.values():
+        work.execute(etl.cdm.create_table(table, "lin", required=False))
+    for table in ledger.WORK_TABLES.values():
+        work.execute(etl.cdm.create_table(table, "led", required=False))
+
+
+def insert_frame(connection: duckdb.DuckDBPyConnection, table: str, frame: pl.DataFrame) -> int:
+    """Appends a frame to a table ("led.file") by column name; gives back the rows written.
+
+    Columns that the table does not have are left out, columns that the frame does not have become NULL.
+    """
+    known = {row[0] for row in connection.execute(f"DESCRIBE {table}").fetchall()}
+    columns = [column for column in frame.columns if column in known]
+    connection.register("blina_frame", frame.select(columns).to_arrow())
+    try:
+        connection.execute(f"INSERT INTO {table} BY NAME FROM blina_frame")
+    finally:
+        connection.unregister("blina_frame")
+    return frame.height

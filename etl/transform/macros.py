@@ -1,0 +1,46 @@
+"""SQL functions that every transform uses: FHIR dates in a site's time zone, and the keys of rows.
+
+A FHIR date says how precise it is by its length. A partial date becomes the first day of its period (DECISIONS 40); an
+instant is converted to the site's zone before its day is taken; a time without offset is read in the site's zone.
+"""
+
+import duckdb
+
+from etl.mapping.coding_sets import CREATE_TYPE
+from etl.mapping.fhirpath_sql import quote
+
+_MACROS = (
+    """CREATE OR REPLACE MACRO fhir_local(s, zone) AS
+         CASE WHEN length(s) <= 10 THEN NULL
+              WHEN regexp_matches(s, '(Z|z|[+-]\\d\\d:\\d\\d)$') THEN timezone(zone, TRY_CAST(s AS TIMESTAMPTZ))
+              ELSE TRY_CAST(s AS TIMESTAMP) END""",
+    """CREATE OR REPLACE MACRO fhir_date(s, zone) AS
+         CASE length(s) WHEN 10 THEN TRY_CAST(s AS DATE)
+                        WHEN 7 THEN TRY_CAST(s || '-01' AS DATE)
+                        WHEN 4 THEN TRY_CAST(s || '-01-01' AS DATE)
+                        ELSE CAST(fhir_local(s, zone) AS DATE) END""",
+    """CREATE OR REPLACE MACRO fhir_datetime(s, zone) AS fhir_local(s, zone)""",
+    """CREATE OR REPLACE MACRO fhir_precision(s, zone) AS
+         CASE WHEN s IS NULL THEN NULL
+              ELSE CASE length(s) WHEN 4 THEN 'year' WHEN 7 THEN 'month' WHEN 10 THEN 'day' ELSE 'second' END END""",
+    "CREATE OR REPLACE MACRO fhir_year(s, zone) AS TRY_CAST(s[1:4] AS INTEGER)",
+    "CREATE OR REPLACE MACRO fhir_month(s, zone) AS TRY_CAST(s[6:7] AS INTEGER)",
+    "CREATE OR REPLACE MACRO fhir_day(s, zone) AS TRY_CAST(s[9:10] AS INTEGER)",
+    """CREATE OR REPLACE MACRO reference_type(s) AS
+         nullif(regexp_extract(s, '(?:^|/)([A-Z][A-Za-z]+)/[A-Za-z0-9.\\-]{1,64}(?:/_history/[^/]+)?$', 1), '')""",
+    """CREATE OR REPLACE MACRO reference_id(s) AS
+         nullif(regexp_extract(s, '(?:^|/)[A-Z][A-Za-z]+/([A-Za-z0-9.\\-]{1,64})(?:/_history/[^/]+)?$', 1), '')""",
+)
+
+
+def create_macros(work: duckdb.DuckDBPyConnection, key: str) -> None:
+    """Creates the functions and the type `coding_set`; `key` is the instance's secret for row keys."""
+    if not work.execute("SELECT 1 FROM duckdb_types() WHERE type_name = 'coding_set'").fetchone():
+        work.execute(CREATE_TYPE)
+    for macro in _MACROS:
+        work.execute(macro)
+    # 63 bits, positive; keyed, so that ids cannot be made from known FHIR ids without the secret (f2o-021).
+    work.execute(
+        "CREATE OR REPLACE MACRO row_key(site, kind, id, rule, slot) AS "
+        f"(md5_number_lower(concat_ws('|', {quote(key)}, site, kind, id, rule, slot)) >> 1)::BIGINT"
+    )

@@ -1,0 +1,120 @@
+"""A mapping file turned into SQL, once per run: what is read of each resource, and what each rule writes.
+
+Stage 1 reads every landed resource of a type once and evaluates all paths of its mapping (`Plan.expressions`). Stage 2
+writes rows by rule (`RulePlan`) from those values, from resolved concepts and from resolved references. No value of a
+patient is in a plan; plans can be printed.
+"""
+
+from dataclasses import dataclass, field
+
+from etl.mapping.language import Concept, ResourceMapping, Rule
+from etl.mapping.schema import Need
+
+FAN_OUT_TABLES = frozenset({"condition_occurrence", "procedure_occurrence", "observation", "device_exposure"})
+"""Tables that take one row per `Maps to` target; elsewhere a second target would double a dose or a value."""
+
+REFERENCED_TABLES = {
+    "Patient": "person",
+    "Encounter": "visit_occurrence",
+    "Practitioner": "provider",
+    "PractitionerRole": "provider",
+    "Organization": "care_site",
+    "Location": "care_site",
+    "Specimen": "specimen",
+    "Condition": "condition_occurrence",
+    "Procedure": "procedure_occurrence",
+    "Device": "device_exposure",
+}
+"""The table that a reference to a resource means when the column's own name does not say it."""
+
+
+@dataclass(frozen=True)
+class Reference:
+    """A reference to another resource: where its text stands in the stage table, and the types it may point to."""
+
+    name: str
+    column: str
+    to: tuple[str, ...]
+    required: bool = False
+
+
+@dataclass(frozen=True)
+class Follow:
+    """A coding set read from the resource that a reference points to, or (`contained`, SQL) that is contained."""
+
+    name: str
+    reference: str
+    to: str
+    path: str
+    contained: str
+
+
+@dataclass(frozen=True)
+class Referral:
+    """A reference taken from a resource (`referrer`) whose `element` refers to this one."""
+
+    name: str
+    referrer: str
+    element: str
+    path: str
+    to: tuple[str, ...]
+
+
+def followed_column(path: str) -> str:
+    """The stage column in which a resource keeps a coding set for those that follow a reference to it."""
+    return "followed_" + path.replace(".", "_")
+
+
+@dataclass(frozen=True)
+class ConceptPlan:
+    """A concept: the stage column with its coding sets."""
+
+    name: str
+    column: str
+    concept: Concept
+    follows: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Lookup:
+    """A reference column of a rule: the reference field, and the CDM table whose row it means."""
+
+    reference: str
+    table: str
+    in_element: bool = False
+
+
+@dataclass(frozen=True)
+class RulePlan:
+    """One rule as SQL.
+
+    `columns` holds SQL in terms of `s` (the resource's stage row), `e` (the element of `for_each`), one alias per
+    concept (`code.standard`), `i_<n>` for looked-up references and `l_<rule>` for rows of another rule.
+    """
+
+    rule: Rule
+    when: str | None
+    each: str | None
+    columns: dict[str, str]
+    concepts: dict[str, ConceptPlan]
+    each_concepts: dict[str, ConceptPlan]
+    lookups: dict[str, Lookup]
+    links: tuple[str, ...]
+    precisions: dict[str, tuple[str, str]]
+    claimed: tuple[str, ...]
+
+
+@dataclass
+class Plan:
+    """All SQL of one resource type's mapping. `expressions` are stage-1 columns on `r`, the resource."""
+
+    mapping: ResourceMapping
+    need: Need
+    expressions: dict[str, str] = field(default_factory=dict)
+    references: dict[str, Reference] = field(default_factory=dict)
+    follows: dict[str, Follow] = field(default_factory=dict)
+    referrals: dict[str, Referral] = field(default_factory=dict)
+    concepts: dict[str, ConceptPlan] = field(default_factory=dict)
+    outcome: str = "NULL"
+    missing: str = "NULL"
+    rules: list[RulePlan] = field(default_factory=list)

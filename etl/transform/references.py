@@ -1,0 +1,165 @@
+"""References between resources: full URLs, relative and absolute ones, conditional and logical ones, in any file order.
+
+A reference becomes (type, id) in the namespace of its site; whether that resource has a row is asked when a row is
+written (`stage.ids`). What cannot be resolved stays NULL and is counted.
+"""
+
+from collections.abc import Sequence
+
+import duckdb
+
+from etl.mapping.fhirpath_sql import quote
+from etl.transform.plan import Plan
+from etl.transform.stage import Stage
+
+
+def index_targets(work: duckdb.DuckDBPyConnection, stages: Sequence[Stage]) -> None:
+    """Fills `stage.urls`, `stage.bundle_urls` (URLs that mean different things in different Bundles) and
+    `stage.identifiers`, from all stage tables."""
+    urls = " UNION ALL ".join(
+        f"SELECT site, bundle, url, {quote(stage.resource)} AS type, id FROM {stage.table} WHERE url IS NOT NULL "
+        f"UNION ALL SELECT site, bundle, 'urn:uuid:' || id, {quote(stage.resource)}, id FROM {stage.table} "
+        "WHERE url IS NULL AND length(id) = 36"
+        for stage in stages
+    )
+    work.execute(f"CREATE TEMP TABLE all_urls AS SELECT DISTINCT site, bundle, url, type, id FROM ({urls})")
+    work.execute(
+        """CREATE TABLE stage.urls AS SELECT site, url, any_value(type) AS type, any_value(id) AS id
+           FROM (SELECT DISTINCT site, url, type, id FROM all_urls) GROUP BY site, url HAVING count(*) = 1"""
+    )
+    work.execute(
+        """CREATE TABLE stage.bundle_urls AS SELECT site, bundle, url, min(type) AS type, min(id) AS id FROM all_urls
+           WHERE (site, url) NOT IN (SELECT (site, url) FROM stage.urls) GROUP BY site, bundle, url
+           HAVING count(*) = 1"""
+    )
+    work.execute("DROP TABLE all_urls")
+    identifiers = " UNION ALL ".join(
+        f"SELECT site, {quote(stage.resource)} AS type, unnest(ids) AS identifier, id FROM {stage.table} WHERE newest"
+        for stage in stages
+        if "ids" in stage.plan.expressions
+    )
+    work.execute(
+        "CREATE TABLE stage.identifiers AS SELECT site, type, identifier, min(id) AS id FROM "
+        f"({identifiers or 'SELECT NULL AS site, NULL AS type, NULL AS identifier, NULL AS id'}) "
+        "GROUP BY site, type, identifier HAVING count(DISTINCT id) = 1"
+    )
+    work.execute("CREATE TABLE stage.ids (table_name VARCHAR, site VARCHAR, type VARCHAR, id VARCHAR, row_id BIGINT)")
+
+
+def resolve_references(work: duckdb.DuckDBPyConnection, stage: Stage, stages: Sequence[Stage]) -> str:
+    """The stage table of a type with (type, id) beside each reference; gives back the new table's name.
+
+    New columns: `rt_<name>`, `ri_<name>` per reference, and `k_<name>` (person_id) where it points to a Patient.
+    """
+    plan = stage.plan
+    columns, joins = ["s.*"], []
+    _resolve_odd(work, stage)
+    for number, reference in enumerate(plan.references.values()):
+        name = reference.name
+        if name in plan.referrals:
+            joins.append(_referral(work, stage, stages, number))
+            columns += [f'm{number}.type AS "rt_{name}"', f'm{number}.id AS "ri_{name}"']
+            continue
+        text = f's."{reference.column}"'
+        joins.append(
+            f"LEFT JOIN odd_references m{number} ON m{number}.site = s.site AND m{number}.bundle = s.bundle "
+            f"AND m{number}.reference = {text}"
+        )
+        columns.append(f'coalesce(reference_type({text}), m{number}.type) AS "rt_{name}"')
+        columns.append(f'coalesce(reference_id({text}), m{number}.id) AS "ri_{name}"')
+    resolved = stage.table + "_resolved"
+    work.execute(f"CREATE TABLE {resolved} AS SELECT {', '.join(columns)} FROM {stage.table} s {' '.join(joins)}")
+    work.execute(f"DROP TABLE {stage.table}")
+    return _find_persons(work, stage, resolved)
+
+
+def _resolve_odd(work: duckdb.DuckDBPyConnection, stage: Stage) -> None:
+    """References that are not Type/id: URNs, other full URLs, conditional ones; each distinct one once."""
+    texts = " UNION ".join(
+        f'SELECT DISTINCT site, bundle, "{reference.column}" AS reference FROM {stage.table} '
+        f'WHERE "{reference.column}" IS NOT NULL AND reference_id("{reference.column}") IS NULL'
+        for reference in stage.plan.references.values()
+        if reference.name not in stage.plan.referrals
+    )
+    nothing = "SELECT NULL::VARCHAR AS site, NULL::BIGINT AS bundle, NULL::VARCHAR AS reference WHERE false"
+    work.execute(
+        f"""CREATE OR REPLACE TEMP TABLE odd_references AS
+            SELECT o.site, o.bundle, o.reference, coalesce(b.type, u.type, i.type) AS type, coalesce(b.id, u.id, i.id) AS id
+            FROM ({texts or nothing}) o
+            LEFT JOIN stage.bundle_urls b ON b.site = o.site AND b.bundle = o.bundle AND b.url = o.reference
+            LEFT JOIN stage.urls u ON u.site = o.site AND u.url = o.reference
+            LEFT JOIN stage.identifiers i ON i.site = o.site
+              AND i.type = regexp_extract(o.reference, '^([A-Za-z]+)\\?identifier=', 1)
+              AND i.identifier = regexp_extract(o.reference, '\\?identifier=(.*)$', 1)"""
+    )
+
+
+def _referral(work: duckdb.DuckDBPyConnection, stage: Stage, stages: Sequence[Stage], number: int) -> str:
+    """The join for a reference that is taken from a resource pointing here (DiagnosticReport.result → specimen)."""
+    name = list(stage.plan.references)[number]
+    referral = stage.plan.referrals[name]
+    parts = " UNION ALL ".join(
+        f'SELECT site, bundle, unnest("back_{referral.element}") AS pointing, "taken_{name}" AS taken FROM {other.table} '
+        "WHERE newest"
+        for other in stages
+        if other.resource == referral.referrer
+    )
+    nothing = "SELECT NULL::VARCHAR AS site, NULL::BIGINT AS bundle, NULL::VARCHAR AS pointing, NULL::VARCHAR AS taken WHERE false"
+    work.execute(
+        f"""CREATE OR REPLACE TEMP TABLE referral_{number} AS
+            SELECT p.site, coalesce(reference_id(p.pointing), u.id) AS here,
+                   min(coalesce(reference_type(p.taken), t.type)) AS type, min(coalesce(reference_id(p.taken), t.id)) AS id
+            FROM ({parts or nothing}) p
+            LEFT JOIN stage.urls u ON u.site = p.site AND u.url = p.pointing
+            LEFT JOIN stage.urls t ON t.site = p.site AND t.url = p.taken
+            WHERE p.taken IS NOT NULL GROUP BY ALL HAVING count(DISTINCT p.taken) = 1"""
+    )
+    return f"LEFT JOIN referral_{number} m{number} ON m{number}.site = s.site AND m{number}.here = s.id"
+
+
+def _find_persons(work: duckdb.DuckDBPyConnection, stage: Stage, resolved: str) -> str:
+    """Persons of the references to Patient; outcomes of resources without what they need."""
+    plan = stage.plan
+    persons = [one for one in plan.references.values() if one.to == ("Patient",)]
+    columns = [f'p{number}.person_id AS "k_{one.name}"' for number, one in enumerate(persons)]
+    joins = [
+        f'LEFT JOIN stage.person_map p{number} ON p{number}.site = s.site AND p{number}.id = s."ri_{one.name}" '
+        f"AND s.\"rt_{one.name}\" = 'Patient'"
+        for number, one in enumerate(persons)
+    ]
+    checks = [f"({plan.missing})"] + [
+        f"CASE WHEN s.\"r_{one.name}\" IS NULL THEN 'rejected|missing {one.name}' "
+        f"WHEN p{number}.person_id IS NULL THEN 'rejected|{one.name} not found' END"
+        for number, one in enumerate(persons)
+        if one.required
+    ]
+    if stage.resource == "Patient":
+        columns.append("own.person_id AS k_person")
+        joins.append("LEFT JOIN stage.person_map own ON own.site = s.site AND own.id = s.id")
+        checks.append("CASE WHEN NOT own.canonical THEN 'skipped|linked to another record of the person' END")
+    columns.append(f"coalesce(s.outcome, {', '.join(checks)}) AS outcome")
+    work.execute(
+        f"CREATE TABLE {stage.table} AS SELECT s.* EXCLUDE (outcome){''.join(', ' + column for column in columns)} "
+        f"FROM {resolved} s {' '.join(joins)}"
+    )
+    work.execute(f"DROP TABLE {resolved}")
+    return stage.table
+
+
+def processing_order(plans: dict[str, list[Plan]]) -> list[str]:
+    """Resource types, those that others refer to first; types that refer to each other in alphabetical order."""
+    waits = {
+        kind: {
+            to
+            for plan in several
+            for reference in plan.references.values()
+            for to in reference.to
+            if to in plans and to != kind
+        }
+        for kind, several in plans.items()
+    }
+    order: list[str] = []
+    while len(order) < len(plans):
+        ready = sorted(kind for kind in plans if kind not in order and waits[kind] <= set(order))
+        order += ready or sorted(kind for kind in plans if kind not in order)[:1]
+    return order

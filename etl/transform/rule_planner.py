@@ -1,0 +1,267 @@
+"""One rule of a mapping turned into SQL: its columns, the concepts and references it needs."""
+
+from typing import Any
+
+import etl.cdm
+from etl.errors import did_you_mean
+from etl.mapping.fhirpath_sql import PathError, Value, quote
+from etl.mapping.language import ColumnForm, Rule
+from etl.transform.plan import REFERENCED_TABLES, ConceptPlan, Lookup, RulePlan
+from etl.transform.planner import CAST_SQL, Planner
+
+CONCEPT_PARTS = (
+    "standard",
+    "source",
+    "source_value",
+    "source_name",
+    "domain",
+    "value",
+    "unit_default",
+    "unit_default_source",
+)
+DATE_PARTS = ("date", "datetime", "precision", "year", "month", "day")
+
+
+class RulePlanner:
+    """Builds the RulePlan of one rule; faults are noted in the Planner with their place."""
+
+    def __init__(self, planner: Planner, rule: Rule) -> None:
+        self.planner = planner
+        self.rule = rule
+        self.at: Value | None = None
+        self.inside: dict[str, str] = {}
+        self.each_concepts: dict[str, ConceptPlan] = {}
+        self.used: dict[str, ConceptPlan] = {}
+        self.lookups: dict[str, Lookup] = {}
+        self.links: list[str] = []
+        self.precisions: dict[str, tuple[str, str]] = {}
+
+    def build(self) -> RulePlan:
+        """The rule's plan."""
+        rule = self.rule
+        each_of = self._enter_element() if rule.for_each else None
+        for concept in rule.concepts.values():
+            self._own_concept(concept.name)
+        when = self._place("w", self.planner.translator.condition(rule.when, self.at)) if rule.when else None
+        if rule.concept:
+            self._concept(rule.concept)
+        columns = self._columns()
+        each = None
+        if each_of is not None:
+            inner = ", ".join(f"'{name}': {sql}" for name, sql in self.inside.items()) or "'none': NULL"
+            each = f"e_{rule.name}"
+            variable = self.at.sql if self.at else ""
+            self.planner.plan.expressions[each] = f"list_transform({each_of}, lambda {variable}: {{{inner}}})"
+        return RulePlan(
+            rule, when, each, columns, self.used, self.each_concepts, self.lookups, tuple(self.links),
+            self.precisions, self._claimed(),
+        )  # fmt: skip
+
+    def _enter_element(self) -> str:
+        """Makes the rule's paths start at the element; gives back the SQL list of elements."""
+        translator = self.planner.translator
+        elements = translator.translate(str(self.rule.for_each))
+        self.at = Value(translator.variable(), elements.type, many=False, need=elements.need)
+        return elements.sql if elements.many else f"(CASE WHEN {elements.sql} IS NOT NULL THEN [{elements.sql}] END)"
+
+    def _place(self, name: str, sql: str) -> str:
+        """Has an expression evaluated in stage 1 and gives back how the rule reads it."""
+        if self.at is None:
+            return f's."{self.planner.read(f"x{len(self.planner.plan.expressions)}_{name}", sql)}"'
+        for known, expression in self.inside.items():
+            if expression == sql:
+                return f'e."{known}"'
+        alias = f"x{len(self.inside)}_{name}"
+        self.inside[alias] = sql
+        return f'e."{alias}"'
+
+    def _own_concept(self, name: str) -> None:
+        concept = self.rule.concepts[name]
+        sql, follows = self.planner.coding_sets(concept, self.at)
+        if self.at is None:
+            alias = self.planner.read(f"c_{self.rule.name}_{name}", sql)
+            self.used[name] = ConceptPlan(name, alias, concept, follows)
+        else:
+            self.inside[f"c_{name}"] = sql
+            self.each_concepts[name] = ConceptPlan(name, f"c_{name}", concept)
+
+    def _concept(self, name: str) -> None:
+        if name in self.each_concepts or name in self.used:
+            return
+        known = self.planner.plan.concepts
+        if name not in known:
+            raise PathError(f"{name} is no concept{did_you_mean(name, list(known))}")
+        self.used[name] = known[name]
+
+    def _claimed(self) -> tuple[str, ...]:
+        """The domains that some rule of the same grain takes for this rule's concept."""
+        rules = self.planner.mapping.rules.values()
+        return tuple(
+            domain
+            for other in rules
+            if other.concept == self.rule.concept and other.for_each == self.rule.for_each
+            for domain in other.domains
+        )
+
+    # --- columns -----------------------------------------------------------------------------------------------
+
+    def _columns(self) -> dict[str, str]:
+        table = self.rule.table
+        if table not in etl.cdm.TABLES:
+            raise PathError(f"{table} is no CDM table{did_you_mean(table, list(etl.cdm.TABLES))}")
+        types, lengths = etl.cdm.column_types(table), etl.cdm.lengths(table)
+        columns = {}
+        for name, form in self.rule.columns.items():
+            keys = ("rules", self.rule.name, "columns", name)
+            if name not in types:
+                self.planner.problem(keys, f"{table} has no such column{did_you_mean(name, list(types))}")
+                continue
+            sql = self.planner.guarded(keys, lambda name=name, form=form: self._form(form, name))  # type: ignore[misc]  # the defaults bind the loop's values
+            if sql is not None:
+                columns[name] = _cast(sql, types[name], lengths.get(name))
+        key = etl.cdm.KEYS.get(table)
+        for name in etl.cdm.required_columns(table):
+            if name not in columns and name != key and name not in self.rule.columns:
+                self.planner.problem(("rules", self.rule.name, "columns"), f"{name} is required by the CDM")
+        return columns
+
+    def _form(self, form: ColumnForm, column: str) -> str:
+        if form is None:
+            return "NULL"
+        if isinstance(form, bool | int | float):
+            return str(form)
+        if isinstance(form, str):
+            return self._ref(form, column) if form.startswith("$") else quote(form)
+        known = {"lookup", "first", "text", "reference", "row_of", "path", "first_of", "field", "value", "when_set"}
+        verb = next((name for name in known if name in form), None)
+        if "lookup" in form:
+            return self._lookup(form, column)
+        if "when_set" in form:
+            return self._when_set(str(form["when_set"]), str(form["value"]))
+        if verb == "first":
+            return f"coalesce({', '.join(self._form(one, column) for one in form['first'])})"
+        if verb == "text":
+            return "(" + " || ".join(self._text_part(one, column) for one in form["text"]) + ")"
+        if verb == "reference":
+            return self._reference(form, column)
+        if verb == "row_of":
+            return self._row_of(str(form["row_of"]))
+        if verb in {"path", "first_of"}:
+            return self._path(form)
+        if verb in {"field", "value"}:
+            return self._form(f"${form[verb]}" if verb == "field" else form["value"], column)
+        raise PathError(f"unknown form {sorted(form)}{did_you_mean(next(iter(form), ''), sorted(known))}")
+
+    def _when_set(self, other: str, value: str) -> str:
+        """A constant that stands beside another column, and only when that has a value."""
+        if other not in self.rule.columns:
+            raise PathError(f"when_set: {other} is no column here{did_you_mean(other, list(self.rule.columns))}")
+        return f"(CASE WHEN {self._form(self.rule.columns[other], other)} IS NOT NULL THEN {int(value)} END)"
+
+    def _text_part(self, form: ColumnForm, column: str) -> str:
+        """A part of a text: a path, or (without any letter) the characters themselves."""
+        if isinstance(form, str) and not any(letter.isalpha() for letter in form):
+            return quote(form)
+        if isinstance(form, str) and not form.startswith("$"):
+            form = {"path": form}
+        return f"CAST({self._form(form, column)} AS VARCHAR)"
+
+    def _path(self, form: dict[str, Any]) -> str:
+        paths = form.get("first_of") or [form["path"]]
+        sql, _ = self.planner.first_of(tuple(str(path) for path in paths), self.at)
+        cast = form.get("as")
+        if cast is None:
+            return self._place("p", sql)
+        if cast not in CAST_SQL:
+            raise PathError(f"as: {cast!r} is unknown{did_you_mean(cast, list(CAST_SQL))}")
+        return self._place("p", CAST_SQL[cast].format(sql))
+
+    def _lookup(self, form: dict[str, Any], column: str) -> str:
+        name = str(form["lookup"])
+        table = self.planner.lookups.get(name)
+        if table is None:
+            raise PathError(
+                f"lookup {name!r}: no mappings/codes/{name}.csv{did_you_mean(name, list(self.planner.lookups))}"
+            )
+        inner = {key: value for key, value in form.items() if key not in {"lookup", "default"}}
+        given = f"CAST({self._form(inner, column)} AS VARCHAR)"
+        default = form.get("default")
+        cases = " ".join(f"WHEN {quote(code)} THEN {concept}" for code, concept in table.items())
+        return f"(CASE {given} {cases} ELSE {'NULL' if default is None else default} END)"
+
+    def _reference(self, form: dict[str, Any], column: str) -> str:
+        to = form["to"] if isinstance(form.get("to"), list) else [form.get("to")]
+        text = self.planner.reference_text(
+            self.planner.translator.translate(str(form["reference"]), self.at), str(to[0])
+        )
+        if self.at is not None:
+            raise PathError("a reference inside for_each is not supported; name it under fields")
+        name = f"{self.rule.name}_{column}"
+        self.planner.add_reference(name, text, tuple(str(one) for one in to))
+        return self._looked_up(name, column)
+
+    def _row_of(self, rule: str) -> str:
+        if rule not in self.planner.mapping.rules:
+            raise PathError(f"row_of: {rule} is no rule{did_you_mean(rule, list(self.planner.mapping.rules))}")
+        if rule not in self.links:
+            self.links.append(rule)
+        return f"l_{self.links.index(rule)}.row_id"
+
+    def _ref(self, form: str, column: str) -> str:
+        """`$name` or `$name.part`."""
+        name, _, part = form[1:].partition(".")
+        mapping = self.planner.mapping
+        if name == "person" and mapping.resource == "Patient":
+            return "s.k_person"
+        if name in self.rule.concepts or name in mapping.concepts:
+            return self._concept_part(name, part)
+        one = mapping.fields.get(name)
+        if one is None and name == "site":
+            return "s.site"
+        if one is None:
+            known = [*mapping.fields, *mapping.concepts, *self.rule.concepts, "site"]
+            raise PathError(f"${name}: no such field or concept{did_you_mean(name, known)}")
+        if one.to:
+            return self._looked_up(name, column)
+        if one.cast in {"date", "datetime"}:
+            return self._date_part(name, part or one.cast, column)
+        if part:
+            raise PathError(f"{form}: {name} has no parts")
+        return f's."f_{name}"'
+
+    def _looked_up(self, name: str, column: str) -> str:
+        reference = self.planner.plan.references[name]
+        if reference.to == ("Patient",):
+            return f's."k_{name}"'
+        table = (
+            next((t for t in etl.cdm.KEYS if column.endswith(f"{t}_id")), None) or REFERENCED_TABLES[reference.to[0]]
+        )
+        for alias, known in self.lookups.items():
+            if known == Lookup(name, table):
+                return f"{alias}.row_id"
+        alias = f"i_{len(self.lookups)}"
+        self.lookups[alias] = Lookup(name, table)
+        return f"{alias}.row_id"
+
+    def _concept_part(self, name: str, part: str) -> str:
+        part = part or "standard"
+        if part not in CONCEPT_PARTS:
+            raise PathError(f"${name}.{part}: unknown part{did_you_mean(part, CONCEPT_PARTS)}")
+        self._concept(name)
+        if part == "standard" and name == self.rule.concept and self.rule.domains:
+            return "t.id"
+        return f'"c_{name}".{part}'
+
+    def _date_part(self, name: str, part: str, column: str) -> str:
+        if part not in DATE_PARTS:
+            raise PathError(f"${name}.{part}: unknown part{did_you_mean(part, DATE_PARTS)}")
+        source = f's."f_{name}"'
+        if part in {"date", "datetime"} and column not in self.precisions:
+            self.precisions[column] = (name, source)
+        return f"fhir_{part}({source}, s.zone)"
+
+
+def _cast(sql: str, kind: str, length: int | None) -> str:
+    if kind == "VARCHAR":
+        return f"left(CAST({sql} AS VARCHAR), {length})" if length else f"CAST({sql} AS VARCHAR)"
+    return f"CAST({sql} AS {kind})"

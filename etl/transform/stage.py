@@ -1,0 +1,90 @@
+"""Stage 1: every landed resource of a type becomes one row with the values that its mapping reads.
+
+The landed files are read once, with the declared types of exactly the elements that the mapping names.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import duckdb
+
+from etl.mapping.fhirpath_sql import quote
+from etl.settings import Settings
+from etl.transform.plan import Plan
+
+_META = {
+    "n": "BIGINT", "site": "VARCHAR", "id": "VARCHAR", "url": "VARCHAR", "bundle": "BIGINT", "version": "VARCHAR",
+    "updated": "VARCHAR", "hash": "VARCHAR", "file": "BIGINT", "at": "BIGINT",
+}  # fmt: skip
+_MAXIMUM_RESOURCE = 256 * 1024 * 1024  # bytes of one landed line; the gate lets nothing larger through
+
+
+@dataclass(frozen=True)
+class Stage:
+    """One resource type of the sites that share a mapping: its stage table and plan."""
+
+    resource: str
+    table: str
+    sites: tuple[str, ...]
+    plan: Plan
+
+
+def read_stage(work: duckdb.DuckDBPyConnection, stage: Stage, shards: Sequence[Path], settings: Settings) -> None:
+    """Fills a stage table from the landed files; `outcome` is NULL for resources that go on."""
+    plan = stage.plan
+    columns = ", ".join(f"{quote(name)}: {quote(kind)}" for name, kind in _META.items())
+    structure = plan.need.sql_type() if plan.need.children else "JSON"
+    files = "[" + ", ".join(quote(str(path)) for path in shards) + "]"
+    source = (
+        f"read_json({files}, format = 'newline_delimited', maximum_object_size = {_MAXIMUM_RESOURCE}, "
+        f"columns = {{{columns}, 'r': {quote(structure)}}})"
+    )
+    expressions = "".join(f', {sql} AS "{name}"' for name, sql in plan.expressions.items())
+    meta = ", ".join(f'"{name}"' for name in _META)
+    sites = ", ".join(quote(site) for site in stage.sites)
+    work.execute(
+        f"CREATE TABLE {stage.table} AS SELECT {meta}, zone{expressions}, ({plan.outcome})::VARCHAR AS outcome, true AS newest "
+        f"FROM (SELECT *, {_zones(stage.sites, settings)} AS zone FROM {source} WHERE site IN ({sites}))"
+    )
+    _supersede(work, stage.table)
+
+
+def _zones(sites: Sequence[str], settings: Settings) -> str:
+    zones = {settings.site(site).time_zone for site in sites}
+    if len(zones) == 1:
+        return quote(zones.pop())
+    cases = " ".join(f"WHEN {quote(site)} THEN {quote(settings.site(site).time_zone)}" for site in sites)
+    return f"CASE site {cases} END"
+
+
+def _supersede(work: duckdb.DuckDBPyConnection, table: str) -> None:
+    """Of several versions of one resource the newest stays: lastUpdated, then numeric versionId, then arrival."""
+    counted = work.execute(f"SELECT count(*), count(DISTINCT (site, id)) FROM {table}").fetchone()
+    if counted is None or counted[0] == counted[1]:
+        return
+    work.execute(
+        f"""UPDATE {table} SET outcome = v.outcome, newest = false FROM (
+              SELECT n, CASE WHEN hash = first_value(hash) OVER newest THEN 'skipped|same content again'
+                             ELSE 'skipped|superseded version' END AS outcome,
+                     row_number() OVER newest AS place
+              FROM {table}
+              WINDOW newest AS (PARTITION BY site, id ORDER BY TRY_CAST(updated AS TIMESTAMPTZ) DESC NULLS LAST,
+                                TRY_CAST(version AS BIGINT) DESC NULLS LAST, n DESC)) v
+            WHERE v.n = {table}.n AND v.place > 1"""
+    )
+
+
+def supersede_by_identifier(work: duckdb.DuckDBPyConnection, table: str) -> None:
+    """Of several resources with one business identifier in a site the newest usable one stays."""
+    work.execute(
+        f"""UPDATE {table} SET outcome = 'skipped|superseded or duplicate business identifier' FROM (
+              SELECT DISTINCT n FROM (
+                SELECT n, row_number() OVER (PARTITION BY site, identifier
+                         ORDER BY TRY_CAST(updated AS TIMESTAMPTZ) DESC NULLS LAST,
+                                  TRY_CAST(version AS BIGINT) DESC NULLS LAST, n DESC) AS place
+                FROM (SELECT n, site, updated, version, unnest(business) AS identifier FROM {table}
+                      WHERE outcome IS NULL))
+              WHERE place > 1) v
+            WHERE v.n = {table}.n"""
+    )

@@ -1,0 +1,235 @@
+"""Landed resources to OMOP rows: reads every type, finds persons and references, resolves codes, writes by rule."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import duckdb
+import polars as pl
+
+from etl.errors import MappingError
+from etl.mapping.fhirpath_sql import quote
+from etl.mapping.language import Mappings
+from etl.settings import Settings
+from etl.transform.concepts import load_lookups, load_systems_and_units
+from etl.transform.macros import create_macros
+from etl.transform.persons import map_persons
+from etl.transform.plan import Plan
+from etl.transform.planner import Planner
+from etl.transform.references import index_targets, processing_order, resolve_references
+from etl.transform.rule_planner import RulePlanner
+from etl.transform.stage import Stage, read_stage, supersede_by_identifier
+from etl.transform.write import WrittenRule, attach_concepts, write_rule
+
+
+@dataclass(frozen=True)
+class Transformed:
+    """What became of the landed resources: outcomes by site, type and reason; rows that lacked a required value."""
+
+    outcomes: pl.DataFrame
+    incomplete_rows: int
+    unresolved_references: pl.DataFrame
+
+
+def compile_mappings(mappings: Mappings, sites: Sequence[str]) -> list[Stage]:
+    """The plan of every resource type and site group. Raises MappingError with every fault of every file."""
+    lookups = load_lookups(mappings.folder)
+    planners: list[tuple[str, tuple[str, ...], Planner]] = []
+    for resource in mappings.base:
+        for names, mapping in mappings.variants(resource, tuple(sites)).items():
+            planner = Planner(mapping, lookups)
+            planner.build()
+            planners.append((resource, names, planner))
+    for _, _, planner in planners:
+        _link(planner, planners)
+    for _, _, planner in planners:
+        for rule in planner.mapping.rules.values():
+            made = planner.guarded(("rules", rule.name), RulePlanner(planner, rule).build)
+            if made:
+                planner.plan.rules.append(made)
+    problems = [problem for _, _, planner in planners for problem in planner.problems]
+    if problems:
+        raise MappingError("the mapping files cannot be used", problems=sorted(dict.fromkeys(problems)))
+    counts: dict[str, int] = {}
+    stages = []
+    for resource, names, planner in planners:
+        number = counts[resource] = counts.get(resource, -1) + 1
+        stages.append(Stage(resource, f"stage.{resource}_{number}", names, planner.plan))
+    return stages
+
+
+def _link(planner: Planner, planners: Sequence[tuple[str, tuple[str, ...], Planner]]) -> None:
+    """Has other types read what this one follows references to, or takes from them."""
+    for follow in planner.plan.follows.values():
+        served = [other for resource, _, other in planners if resource == follow.to]
+        if not served:
+            planner.problem(("fields", follow.name), f"{follow.to} has no mapping file, so it cannot be followed")
+        for other in served:
+            planner.guarded(("fields", follow.name), lambda other=other, path=follow.path: other.serve_follow(path))  # type: ignore[misc]
+    for referral in planner.plan.referrals.values():
+        served = [other for resource, _, other in planners if resource == referral.referrer]
+        if not served:
+            planner.problem(("fields", referral.name), f"{referral.referrer} has no mapping file")
+        for other in served:
+            planner.guarded(("fields", referral.name), lambda other=other, one=referral: other.serve_referral(one))  # type: ignore[misc]
+
+
+def transform(
+    work: duckdb.DuckDBPyConnection,
+    stages: Sequence[Stage],
+    shards: dict[str, list[Path]],
+    mappings: Mappings,
+    settings: Settings,
+    progress: Callable[[str], None] = lambda _: None,
+) -> Transformed:
+    """Fills `out.*` and `lin.*` of the work database, which must have the work schema and schema `vocab`."""
+    work.execute("CREATE SCHEMA IF NOT EXISTS stage")
+    create_macros(work, settings.key)
+    load_systems_and_units(work, mappings.folder)
+    present = [stage for stage in stages if shards.get(stage.resource)]
+    for stage in present:
+        progress(f"read {stage.resource}")
+        read_stage(work, stage, shards[stage.resource], settings)
+    index_targets(work, present)
+    map_persons(work, [stage for stage in present if stage.resource == "Patient"], settings.link_persons_by)
+    by_type: dict[str, list[Plan]] = {}
+    for stage in present:
+        by_type.setdefault(stage.resource, []).append(stage.plan)
+    written: list[WrittenRule] = []
+    rule_ids = _number_rules(work, present, mappings.sha)
+    for resource in _references_last(processing_order(by_type), present):
+        for stage in (one for one in present if one.resource == resource):
+            progress(f"map {resource}")
+            resolve_references(work, stage, present)
+            _follow(work, stage, present)
+    for resource in processing_order(by_type):
+        for stage in (one for one in present if one.resource == resource):
+            progress(f"write {resource}")
+            written += _write(work, stage, rule_ids)
+    return Transformed(_outcomes(work, present), sum(one.incomplete for one in written), _unresolved(work, present))
+
+
+def _references_last(order: list[str], present: Sequence[Stage]) -> list[str]:
+    """Types whose stage tables others still read while they resolve come last."""
+    read_by_others = {r.referrer for stage in present for r in stage.plan.referrals.values()}
+    return sorted(order, key=lambda kind: kind in read_by_others)
+
+
+def _number_rules(work: duckdb.DuckDBPyConnection, stages: Sequence[Stage], sha: str) -> dict[tuple[str, str], int]:
+    numbers: dict[tuple[str, str], int] = {}
+    for stage in stages:
+        for plan in stage.plan.rules:
+            numbers[stage.table, plan.rule.name] = len(numbers) + 1
+            work.execute(
+                "INSERT INTO lin.rule VALUES (?, ?, ?, ?, ?)",
+                [len(numbers), stage.resource, plan.rule.name, plan.rule.table, sha],
+            )
+    return numbers
+
+
+def _follow(work: duckdb.DuckDBPyConnection, stage: Stage, stages: Sequence[Stage]) -> None:
+    """Coding sets of concepts that are read from a referenced or contained resource."""
+    from etl.transform.plan import followed_column
+
+    for concept in [one for one in stage.plan.concepts.values() if one.follows]:
+        for name in concept.follows:
+            follow = stage.plan.follows[name]
+            others = " UNION ALL ".join(
+                f'SELECT site, id, "{followed_column(follow.path)}" AS c FROM {other.table} WHERE newest'
+                for other in stages
+                if other.resource == follow.to
+            )
+            nothing = "SELECT NULL::VARCHAR AS site, NULL::VARCHAR AS id, NULL::coding_set AS c WHERE false"
+            work.execute(
+                f"""UPDATE {stage.table} SET "{concept.column}" = v.c FROM (
+                      SELECT s.n, coalesce(s."{concept.column}", {follow.contained}, o.c) AS c FROM {stage.table} s
+                      LEFT JOIN ({others or nothing}) o ON o.site = s.site AND o.id = s."ri_{name}"
+                        AND s."rt_{name}" = {quote(follow.to)}
+                      WHERE s."r_{name}" IS NOT NULL) v
+                    WHERE v.n = {stage.table}.n"""
+            )
+
+
+def _write(work: duckdb.DuckDBPyConnection, stage: Stage, rule_ids: dict[tuple[str, str], int]) -> list[WrittenRule]:
+    if stage.plan.mapping.unique_by:
+        supersede_by_identifier(work, stage.table)
+    concept_tables = attach_concepts(work, stage)
+    written: list[WrittenRule] = []
+    rows_of: dict[str, str] = {}
+    waiting = list(stage.plan.rules)
+    while waiting:
+        plan = next((one for one in waiting if all(link in rows_of for link in one.links)), None)
+        if plan is None:
+            names = ", ".join(one.rule.name for one in waiting)
+            raise MappingError(f"{stage.resource}: the rules {names} wait for each other's rows (row_of)")
+        waiting.remove(plan)
+        done = write_rule(work, stage, plan, rule_ids[stage.table, plan.rule.name], concept_tables, rows_of)
+        rows_of[plan.rule.name] = done.rows
+        written.append(done)
+    _leave_out_the_rowless(work, stage, written)
+    _note_unmapped(work, stage, concept_tables)
+    return written
+
+
+def _leave_out_the_rowless(work: duckdb.DuckDBPyConnection, stage: Stage, written: Sequence[WrittenRule]) -> None:
+    """A resource that no rule gave a row is skipped, with a reason; its tables of rows are no longer needed."""
+    having = " UNION ".join(f"SELECT _n FROM {one.rows}" for one in written) or "SELECT NULL AS _n WHERE false"
+    work.execute(
+        f"UPDATE {stage.table} SET outcome = 'skipped|no rule gives a row' "
+        f"WHERE outcome IS NULL AND n NOT IN ({having})"
+    )
+    for one in written:
+        work.execute(f"DROP TABLE {one.rows}")
+
+
+def _note_unmapped(work: duckdb.DuckDBPyConnection, stage: Stage, concept_tables: dict[str, str]) -> None:
+    """The work list: source codes of the resources that are kept without a standard concept, with their counts."""
+    for column, table in concept_tables.items():
+        work.execute(
+            f"""INSERT INTO lin.unmapped
+                SELECT s.site, {quote(stage.resource)}, {quote(column.removeprefix("c_"))}, r.vocabulary,
+                       coalesce(r.source_value, r.code), r.source_name, count(*)
+                FROM {stage.table} s JOIN {table} r ON r.k = hash(s.site, s."{column}")
+                WHERE s.outcome IS NULL AND r.standard = 0 GROUP BY ALL"""
+        )
+
+
+def _outcomes(work: duckdb.DuckDBPyConnection, stages: Sequence[Stage]) -> pl.DataFrame:
+    """Outcome of every landed resource, also into `led.resource` and `lin.resource`."""
+    for stage in stages:
+        work.execute(
+            f"""INSERT INTO led.resource
+                SELECT site, {quote(stage.resource)}, id, version, updated, hash, file, "at",
+                       CASE WHEN outcome IS NULL THEN 'kept' ELSE split_part(outcome, '|', 1) END,
+                       nullif(split_part(outcome, '|', 2), '') FROM {stage.table}"""
+        )
+        work.execute(
+            f"""INSERT INTO lin.resource
+                SELECT n, site, {quote(stage.resource)}, id, version, updated, f.sha256, "at" FROM {stage.table} s
+                LEFT JOIN (SELECT file, any_value(sha256) AS sha256 FROM led.file GROUP BY file) f USING (file)
+                WHERE outcome IS NULL"""
+        )
+    return work.execute(
+        "SELECT site, resource_type, outcome, reason, count(*) AS n FROM led.resource GROUP BY ALL ORDER BY ALL"
+    ).pl()
+
+
+def _unresolved(work: duckdb.DuckDBPyConnection, stages: Sequence[Stage]) -> pl.DataFrame:
+    """References of kept resources to something that has no row: by site, type and element."""
+    counts = []
+    for stage in stages:
+        for rule in stage.plan.rules:
+            for lookup in rule.lookups.values():
+                one = f"""SELECT s.site, {quote(stage.resource)} AS resource_type, {quote(lookup.reference)} AS element,
+                                 count(*) AS n
+                          FROM {stage.table} s
+                          LEFT JOIN stage.ids i ON i.table_name = {quote(lookup.table)} AND i.site = s.site
+                            AND i.type = s."rt_{lookup.reference}" AND i.id = s."ri_{lookup.reference}"
+                          WHERE s.outcome IS NULL AND i.row_id IS NULL AND s."{"r_" + lookup.reference}" IS NOT NULL
+                          GROUP BY s.site"""
+                if lookup.reference not in stage.plan.referrals and one not in counts:
+                    counts.append(one)
+    nothing = (
+        "SELECT NULL::VARCHAR AS site, NULL::VARCHAR AS resource_type, NULL::VARCHAR AS element, 0 AS n WHERE false"
+    )
+    return work.execute(f"SELECT * FROM ({' UNION ALL '.join(counts) or nothing}) WHERE n > 0 ORDER BY ALL").pl()

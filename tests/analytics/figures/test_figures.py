@@ -1,0 +1,112 @@
+"""The figures: what their alternative text says, that they are clean SVG, and that odd tables do not break them."""
+
+import re
+from collections.abc import Callable
+from pathlib import Path
+from xml.etree import ElementTree
+
+import polars as pl
+import pytest
+
+from analytics import figures
+from analytics.figures import Drawing
+from analytics.statistics.tables import SCHEMAS
+
+TABLES = Path(__file__).parents[1] / "report" / "tables"
+
+
+def table(name: str) -> pl.DataFrame:
+    return pl.read_csv(TABLES / f"{name}.csv", schema=SCHEMAS[name])
+
+
+def survival(endpoint: str) -> Drawing:
+    return figures.draw_survival(endpoint, *map(table, ("survival_curves", "risk_table", "survival_at", "tests")))
+
+
+DRAWINGS: dict[str, Callable[[], Drawing]] = {
+    "attrition": lambda: figures.draw_attrition(table("attrition")),
+    "efs": lambda: survival("EFS"),
+    "os": lambda: survival("OS"),
+    "incidence": lambda: figures.draw_incidence(table("cumulative_incidence")),
+    "forest": lambda: figures.draw_forest(table("models").filter(pl.col("model") == "firth_cox")),
+    "paired": lambda: figures.draw_paired(table("paired")),
+    "states": lambda: figures.draw_states(table("response").filter(pl.col("site") == "all")),
+    "replication": lambda: figures.draw_replication(table("published_vs_computed")),
+}
+
+
+@pytest.mark.parametrize("name", DRAWINGS)
+def test_a_figure_is_wellformed_named_and_free_of_the_outside(name: str) -> None:
+    drawing = DRAWINGS[name]()
+    root = ElementTree.fromstring(drawing.svg)
+    assert root.get("role") == "img"
+    title, description = root[0], root[1]
+    assert (title.text, description.text) == (drawing.title, drawing.description)
+    assert root.get("aria-labelledby") == f"{title.get('id')} {description.get('id')}"
+    assert "<style" not in drawing.svg
+    assert "DejaVu" not in drawing.svg
+    assert not re.search(r"https?://(?!www\.w3\.org/)", drawing.svg)
+    ids = re.findall(r' id="([^"]+)"', drawing.svg)
+    assert all(i.startswith(drawing.name) for i in ids)
+
+
+@pytest.mark.parametrize("name", DRAWINGS)
+def test_a_figure_is_the_same_each_time(name: str) -> None:
+    assert DRAWINGS[name]().svg == DRAWINGS[name]().svg
+
+
+@pytest.mark.parametrize("name", DRAWINGS)
+def test_every_colour_follows_the_theme(name: str) -> None:
+    svg = DRAWINGS[name]().svg
+    loose = [colour for colour in re.findall(r"#[0-9a-f]{6}", svg) if f", {colour})" not in svg]
+    assert not loose
+
+
+def test_survival_says_its_numbers() -> None:
+    text = survival("EFS").description
+    assert "R/R: 73.3% at 1 year (95% CI 53.7–85.7), 20 of 30 patients at risk, 8 events." in text
+    assert "Log-rank P < 0.001 (15 events, 105 patients)." in text
+
+
+def test_numbers_at_risk_stand_below_the_axis() -> None:
+    root = ElementTree.fromstring(survival("OS").svg)
+    words = [element.text for element in root.iter("{http://www.w3.org/2000/svg}text")]
+    for shown in ("Patients at risk", "27", "26", "39", "Months since the first infusion of course 1"):
+        assert shown in words
+
+
+def test_cumulative_incidence_says_the_year() -> None:
+    text = DRAWINGS["incidence"]().description
+    assert "R/R: relapse or refractory 23.3%, death in remission 3.3%" in text
+
+
+def test_paired_says_medians_ranges_and_pairs() -> None:
+    assert "CD4+: median 0.35 (range 0.01–1.39) before and 0.47 (range 0.07–2.94) after" in DRAWINGS["paired"]().description
+
+
+def test_one_stratum_without_events_can_be_drawn() -> None:
+    curves = table("survival_curves").filter((pl.col("stratum") == "CR_MRDpos") & (pl.col("endpoint") == "OS"))
+    drawing = figures.draw_survival("OS", curves, table("risk_table"), table("survival_at"))
+    assert "CR-MRDpos: 100.0% at 1 year (95% CI 87.2–100.0)" in drawing.description
+    assert "R/R" not in drawing.description
+
+
+def test_missing_bounds_do_not_break_a_curve() -> None:
+    curves = table("survival_curves").with_columns(lower=pl.lit(None, pl.Float64), upper=pl.lit(None, pl.Float64))
+    assert "<svg" in figures.draw_survival("EFS", curves, table("risk_table"), table("survival_at")).svg
+
+
+def test_an_inestimable_model_is_written_not_drawn() -> None:
+    models = table("models").head(2)
+    empty = [pl.lit(None, pl.Float64).alias(name) for name in ("estimate", "lower", "upper", "p")]
+    assert "not estimable" in figures.draw_forest(models.with_columns(empty)).svg
+
+
+def test_zero_counts_fit_a_logarithmic_axis() -> None:
+    paired = table("paired").with_columns(pre_minimum=pl.lit(0.0))
+    assert "<svg" in figures.draw_paired(paired).svg
+
+
+def test_text_of_tables_is_escaped() -> None:
+    attrition = table("attrition").with_columns(step=pl.lit("a <b> & c"))
+    assert "<b>" not in figures.draw_attrition(attrition).svg

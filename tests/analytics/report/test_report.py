@@ -1,0 +1,175 @@
+"""The report as a document: what it says, what it refuses to say, and that it needs nothing but itself."""
+
+import re
+from html.parser import HTMLParser
+from pathlib import Path
+
+import polars as pl
+import pytest
+
+from analytics.report import ReportMeta, render_report, write_report
+from analytics.statistics.tables import SCHEMAS
+
+Tables = dict[str, pl.DataFrame]
+
+VOID = {"meta", "link", "br", "hr", "img", "input"}
+
+
+class Page(HTMLParser):
+    """Tags, ids, headings and text of a page; notes tags that are closed out of turn."""
+
+    def __init__(self, html: str) -> None:
+        super().__init__()
+        self.open: list[str] = []
+        self.ids: list[str] = []
+        self.tags: list[tuple[str, dict[str, str | None]]] = []
+        self.faults: list[str] = []
+        self.words: list[str] = []
+        self.feed(html)
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.tags.append((tag, dict(attrs)))
+        self.ids += [value for name, value in attrs if name == "id" and value]
+        if tag not in VOID:
+            self.open.append(tag)
+
+    def handle_startendtag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.tags.append((tag, dict(attrs)))
+        self.ids += [value for name, value in attrs if name == "id" and value]
+
+    def handle_endtag(self, tag: str) -> None:
+        if not self.open or self.open.pop() != tag:
+            self.faults.append(tag)
+
+    def handle_data(self, data: str) -> None:
+        if "style" not in self.open:
+            self.words.append(data)
+
+    @property
+    def text(self) -> str:
+        return re.sub(r"\s+", " ", "".join(self.words))
+
+
+@pytest.fixture(scope="module")
+def html(stored_tables: Tables) -> str:
+    return render_report(stored_tables, ReportMeta(synthetic=True, cdm_name="BLINA-SAMPLE"))
+
+
+@pytest.fixture(scope="module")
+def page(html: str) -> Page:
+    return Page(html)
+
+
+def test_the_summary_states_counts_intervals_and_units(page: Page) -> None:
+    assert "105 children started blinatumomab: 30 for relapsed or refractory disease (R/R), 21" in page.text
+    assert "complete remission in 9 of 11 patients (81.8%; exact 95% CI 48.2–97.7)" in page.text
+    assert "MRD clearance (called CR in the paper) in 33 of 40 patients (82.5%; exact 95% CI 67.2–92.7)" in page.text
+    assert "MRD stayed negative in 73 of 74 courses" in page.text
+    assert "CR-MRDpos 86.7% (95% CI 68.3–94.8; 4 events in 30 patients)" in page.text
+    assert "CR-MRDpos 100.0% (95% CI 87.2–100.0; 0 events in 30 patients)" in page.text
+    assert "log-rank P = 0.029 (5 events in 105 patients, all follow-up)" in page.text
+    assert "CD4+ 0.35 → 0.47" in page.text
+
+
+def test_every_block_is_computed_from_the_stored_tables(page: Page) -> None:
+    assert "not computed" not in page.text.lower()
+
+
+def test_synthetic_data_is_named_in_title_and_statement(page: Page, html: str) -> None:
+    assert re.search(r"<title>[^<]*synthetic[^<]*</title>", html)
+    assert page.text.count("Synthetic data test the software and not the study.") == 2
+
+
+def test_real_data_is_not_called_synthetic(stored_tables: Tables) -> None:
+    real = Page(render_report(stored_tables, ReportMeta(synthetic=False)))
+    assert "Published values are not targets" in real.text
+    assert "Synthetic data test" not in real.text
+
+
+def test_no_claim_of_replication_or_independence(page: Page) -> None:
+    assert not re.search(r"was (replicated|reproduced|confirmed)|independent predictor", page.text, flags=re.I)
+
+
+def test_without_tables_each_block_says_not_computed(meta: ReportMeta) -> None:
+    bare = Page(render_report({}, meta))
+    assert bare.text.count("not computed") > 20
+    assert "BLINA-SAMPLE (OMOP CDM 5.4)" in bare.text
+    assert not bare.faults
+
+
+@pytest.mark.parametrize("name", sorted(set(SCHEMAS)))
+def test_one_missing_or_empty_table_leaves_the_rest(stored_tables: Tables, meta: ReportMeta, name: str) -> None:
+    rest = {key: table for key, table in stored_tables.items() if key != name}
+    assert "<h2" in render_report(rest, meta)
+    assert "<h2" in render_report(rest | {name: pl.DataFrame(schema=SCHEMAS[name])}, meta)
+
+
+def test_a_missing_column_is_named(stored_tables: Tables, meta: ReportMeta) -> None:
+    tables = stored_tables | {"predictors": stored_tables["predictors"].drop("fisher_p")}
+    assert "the result table “predictors” lacks fisher_p" in Page(render_report(tables, meta)).text
+
+
+def test_the_page_asks_for_nothing_and_runs_nothing(page: Page, html: str) -> None:
+    assert "script" not in {tag for tag, _ in page.tags}
+    for tag, attributes in page.tags:
+        assert not any(name.startswith("on") for name in attributes), tag
+        for name in ("src", "href", "xlink:href", "srcset", "data", "action"):
+            value = attributes.get(name) or "#"
+            assert value.startswith("#") or value == "data:,", f"{tag} {name}"
+    assert not re.search(r"@import|url\((?!#)", html)
+    policy = next(a["content"] for t, a in page.tags if t == "meta" and "http-equiv" in a)
+    assert policy is not None
+    assert policy.startswith("default-src 'none'; style-src 'unsafe-inline'; img-src data:")
+
+
+def test_tags_are_closed_and_ids_unique(page: Page) -> None:
+    assert not page.faults
+    assert not page.open
+    assert len(page.ids) == len(set(page.ids))
+
+
+def test_references_between_elements_resolve(page: Page) -> None:
+    named = set(page.ids)
+    for tag, attributes in page.tags:
+        for name in ("aria-labelledby", "href", "xlink:href"):
+            for target in (attributes.get(name) or "").split():
+                if not target.startswith("data:"):
+                    assert target.removeprefix("#") in named, f"{tag} {name}={target}"
+
+
+def test_values_of_tables_are_escaped(stored_tables: Tables, meta: ReportMeta) -> None:
+    evil = "<script>alert(1)</script>"
+    tables = {
+        name: table.with_columns(pl.lit(evil).alias(c) for c, kind in table.schema.items() if kind == pl.String)
+        if name not in {"tests", "survival_at", "survival_curves", "risk_table"}
+        else table
+        for name, table in stored_tables.items()
+    }
+    hostile = ReportMeta(synthetic=True, run_id=evil, cdm_name=evil, extra={evil: evil})
+    assert evil not in render_report(tables, hostile)
+
+
+def test_nothing_not_a_number_is_shown(page: Page) -> None:
+    assert not re.search(r"\b(nan|inf|None|null|NaN)\b", page.text)
+
+
+def test_the_same_tables_give_the_same_bytes(stored_tables: Tables, meta: ReportMeta) -> None:
+    assert render_report(stored_tables, meta) == render_report(stored_tables, meta)
+
+
+def test_the_file_is_written_whole_and_its_path_returned(stored_tables: Tables, meta: ReportMeta, tmp_path: Path) -> None:
+    path = write_report(stored_tables, meta, tmp_path / "new" / "report.html")
+    assert path.read_text(encoding="utf-8").endswith("</html>")
+    assert [entry.name for entry in path.parent.iterdir()] == ["report.html"]
+
+
+def test_provenance_prints_what_was_given(stored_tables: Tables, meta: ReportMeta) -> None:
+    text = Page(render_report(stored_tables, meta)).text
+    for value in ("run-1", "blina 0.1.0", "study vocabulary 1", "0123abcd", "2026-01-02 03:04:05+00:00", "0f3a9c1d"):
+        assert value in text
+
+
+def test_stored_tables_still_have_the_columns_of_the_statistics(stored_tables: Tables) -> None:
+    for name, table in stored_tables.items():
+        if name in SCHEMAS:
+            assert list(table.columns) == list(SCHEMAS[name]), f"{name}: run make_tables.py again"
