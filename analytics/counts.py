@@ -61,7 +61,7 @@ def _rows(records: Records, analytes: Mapping[str, str], sets: ConceptSets) -> p
 
 
 def _converted(rows: pl.DataFrame, factors: Mapping[str, float]) -> pl.DataFrame:
-    """`value` by the factor of the unit as written, else of its UCUM code; `written` is the unit that was understood."""
+    """`value` by the factor of the unit as written, else of its UCUM code; `written` is the unit understood."""
     units = [folded_unit(pl.col(one)) for one in ("unit_source_value", "unit_code")]
     written = pl.coalesce(pl.when(one.is_in(list(factors))).then(one) for one in units)
     factor = pl.col("written").replace_strict(
@@ -72,5 +72,7 @@ def _converted(rows: pl.DataFrame, factors: Mapping[str, float]) -> pl.DataFrame
 
 def folded_unit(unit: pl.Expr) -> pl.Expr:
     """A unit as the tables of units write it: NFKC, lower case, `u` for µ and μ, no blanks."""
-    plain = unit.str.normalize("NFKC").str.to_lowercase().str.replace_all(r"\s", "")
+    # NFKC would turn 10⁹ into 109.
+    powers = unit.str.replace_many(["⁹", "⁶", "³"], ["^9", "^6", "^3"])
+    plain = powers.str.normalize("NFKC").str.to_lowercase().str.replace_all(r"\s", "").str.replace("^[×x*]", "")
     return plain.str.replace_all("[µμ]", "u")

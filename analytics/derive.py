@@ -18,6 +18,7 @@ from analytics.genetics import derive_genetics
 from analytics.immune import derive_cd19_loss, derive_lab_windows, paired_courses
 from analytics.indication import derive_indications
 from analytics.marrow import derive_assessments
+from analytics.mrd import POS_BQ
 from analytics.outcomes import derive_outcomes
 from analytics.records import Records, read_records
 from analytics.response import RR, derive_responses
@@ -139,24 +140,12 @@ def _baseline(
     findings: Findings,
 ) -> pl.DataFrame:
     """The patients with everything known at the first bag."""  # fmt: skip
-    first = courses.filter(pl.col("course_no") == 1)
-    state = pl.col("state_pre")
-    # A positive MRD without a number says nothing about its height (A11), unless the state is RR.
-    number = pl.when(pl.col("mrd_pre_kind") != "INDETERMINATE").then("mrd_pre_pct")
-    low = (pl.col("mrd_pre_kind") == "POS_BQ").fill_null(value=False)
-    high = (
-        pl.when(state == RR)
-        .then(1)
-        .when(low)
-        .then(0)
-        .otherwise((number >= study.get("high_mrd.from_pct")).cast(pl.Int8))
-    )
-    known = first.select(
+    known = courses.filter(pl.col("course_no") == 1).select(
         "person_id",
         "weight_kg",
         bsa_m2=pl.col("bsa_m2").round(2),
-        pre_course1_state=state,
-        high_mrd_ge1pct=high.cast(pl.Int8),
+        pre_course1_state="state_pre",
+        high_mrd_ge1pct=_high_mrd(study),
     )
     numbers = courses.group_by("person_id").agg(n_courses=pl.len().cast(pl.Int32))
     patients = patients.join(known, on="person_id", how="left").join(numbers, on="person_id", how="left")
@@ -171,6 +160,14 @@ def _baseline(
         source_id="diagnosis_id",
     )
     return derive_genetics(patients, records, sets, study, findings)
+
+
+def _high_mrd(study: Study) -> pl.Expr:
+    """`high_mrd@1` of course 1: state RR is high; a positive MRD without a number is null (A11)."""
+    kind = pl.col("mrd_pre_kind")
+    by_number = (pl.col("mrd_pre_pct") >= study.get("high_mrd.from_pct")).cast(pl.Int8)
+    below = pl.when(kind == POS_BQ).then(pl.lit(0, dtype=pl.Int8)).otherwise(by_number)
+    return pl.when(pl.col("state_pre") == RR).then(pl.lit(1, dtype=pl.Int8)).otherwise(below)
 
 
 def _follow(

@@ -123,27 +123,14 @@ def derive_cd19_loss(
 ) -> pl.DataFrame:
     """person_id, course_no (1), cd19_loss_complete (antigen), cd19_loss_2missing (peripheral B cells); 1, 0 or null."""
     first = courses.filter(pl.col("course_no") == 1)
-    antigen, cells = study.get("cd19_antigen_loss"), study.get("cd19_bcell_loss")
-    gated = records.measurements.filter(
-        sets.within("measurement_concept_id", "CS_CD19_BLAST_PCT"), pl.col("value_as_number").is_not_null()
-    ).select("person_id", "measurement_id", date="measurement_date", value="value_as_number")
-    near = first.select(*_KEYS, "start_date", "end_date", "post_date").join(gated, on="person_id")
-    last_day = pl.coalesce("post_date", "end_date")
-    near = near.filter(
-        days_between(pl.col("start_date"), pl.col("date")) >= antigen["first_day"], pl.col("date") <= last_day
+    result = first.select(_KEYS)
+    chosen = (
+        ("cd19_loss_complete", "cd19_antigen_loss", "below_pct", _last_gated(first, records, sets, study)),
+        ("cd19_loss_2missing", "cd19_bcell_loss", "below", _first_b_cells(first, records, sets, study)),
     )
-    last = near.sort("date", "measurement_id").unique("person_id", keep="last", maintain_order=True)
-    counts = cell_counts(records, {"CD19": study.get("tcell_analytes.CD19")}, sets, study, Findings())
-    after = first.select(*_KEYS, "end_date").join(counts, on="person_id")
-    day = days_between(pl.col("end_date"), pl.col("date"))
-    after = after.filter(day.is_between(cells["first_day"], cells["last_day"]))
-    earliest = after.sort("date", "time", "measurement_id", nulls_last=True).unique(
-        "person_id", keep="first", maintain_order=True
-    )
-    for rows, field, rule in (
-        (last, "cd19_loss_complete", "cd19_antigen_loss"),
-        (earliest, "cd19_loss_2missing", "cd19_bcell_loss"),
-    ):
+    for field, rule, limit, rows in chosen:
+        lost = rows.select(*_KEYS, (pl.col("value") < study.get(rule)[limit]).cast(pl.Int8).alias(field))
+        result = result.join(lost, on=_KEYS, how="left")
         findings.evidence(
             rows,
             table="study_course",
@@ -154,18 +141,32 @@ def derive_cd19_loss(
             source_id="measurement_id",
             key=("person_id", "course_no"),
         )
-    return (
-        first.select(_KEYS)
-        .join(
-            last.select(*_KEYS, cd19_loss_complete=(pl.col("value") < antigen["below_pct"]).cast(pl.Int8)),
-            on=_KEYS,
-            how="left",
-        )
-        .join(
-            earliest.select(*_KEYS, cd19_loss_2missing=(pl.col("value") < cells["below"]).cast(pl.Int8)),
-            on=_KEYS,
-            how="left",
-        )
+    return result
+
+
+def _last_gated(first: pl.DataFrame, records: Records, sets: ConceptSets, study: Study) -> pl.DataFrame:
+    """`cd19_antigen_loss@1`: the last CD19 gating (% of blasts) up to the post marrow of course 1."""
+    gated = records.measurements.filter(
+        sets.within("measurement_concept_id", "CS_CD19_BLAST_PCT"), pl.col("value_as_number").is_not_null()
+    ).select("person_id", "measurement_id", date="measurement_date", value="value_as_number")
+    near = first.select(*_KEYS, "start_date", "end_date", "post_date").join(gated, on="person_id")
+    near = near.filter(
+        days_between(pl.col("start_date"), pl.col("date")) >= study.get("cd19_antigen_loss.first_day"),
+        pl.col("date") <= pl.coalesce("post_date", "end_date"),
+    )
+    return near.sort("date", "measurement_id").unique("person_id", keep="last", maintain_order=True)
+
+
+def _first_b_cells(first: pl.DataFrame, records: Records, sets: ConceptSets, study: Study) -> pl.DataFrame:
+    """`cd19_bcell_loss@1`: the first peripheral CD19 count (10*9/L) after course 1 (A16)."""
+    rule = study.get("cd19_bcell_loss")
+    # These rows are counted once already, by the lab windows.
+    counts = cell_counts(records, {"CD19": study.get("tcell_analytes.CD19")}, sets, study, Findings())
+    after = first.select(*_KEYS, "end_date").join(counts, on="person_id")
+    day = days_between(pl.col("end_date"), pl.col("date"))
+    after = after.filter(day.is_between(rule["first_day"], rule["last_day"]))
+    return after.sort("date", "time", "measurement_id", nulls_last=True).unique(
+        "person_id", keep="first", maintain_order=True
     )
 
 

@@ -20,7 +20,7 @@ from analytics.figures.wording import (
     share,
     word,
 )
-from analytics.report.material import Material, Section
+from analytics.report.material import Material, Section, some
 from analytics.report.tables import Column, html_table
 
 _PAIRED = tuple(f"{m}_{v}" for m in ("pre", "post") for v in ("median", "minimum", "maximum", "q1", "q3"))
@@ -30,7 +30,7 @@ def _paired(material: Material) -> pl.DataFrame:
     table = material.need(
         "paired", "analyte", "unit", "n_pairs", "shift", "shift_lower", "shift_upper", "p", "n_zero", "method", *_PAIRED
     )
-    return table.filter(pl.col("n_pairs") > 0)
+    return some(table.filter(pl.col("n_pairs") > 0), "pair")
 
 
 def pairs_figure(material: Material) -> str:

@@ -18,6 +18,13 @@ class NotComputedError(Exception):
     """A result table that a block needs is not there; the message says which. Never leaves the report."""
 
 
+def some(table: pl.DataFrame, what: str) -> pl.DataFrame:
+    """The table if it has a row; raises NotComputedError, saying that there is no `what`, otherwise."""
+    if table.is_empty():
+        raise NotComputedError(f"the result tables hold no {what}")
+    return table
+
+
 @dataclass
 class Material:
     """The tables of a run, its provenance, and the running numbers of tables and figures."""

@@ -21,7 +21,7 @@ from analytics.figures.wording import (
     spell,
     word,
 )
-from analytics.report.material import Material, Section
+from analytics.report.material import Material, Section, some
 from analytics.report.tables import Column, html_table
 
 ALL_SITES = ("all", "overall", "ALL")
@@ -37,7 +37,7 @@ def states(material: Material) -> str:
     """F8: state before and response after, the main rows only."""
     table = over_all_sites(_response(material)).filter(pl.col("analysis_id").is_in(_MAIN) & (pl.col("n") > 0))
     note = "Blue: success; grey: the rest. Line and diamond: exact 95% confidence interval and estimate."
-    return material.figure(draw_states(table), [note])
+    return material.figure(draw_states(some(table, "response by state")), [note])
 
 
 def proportions(material: Material) -> str:

@@ -21,7 +21,7 @@ from analytics.figures.wording import (
     plural,
     word,
 )
-from analytics.report.material import Material, NotComputedError
+from analytics.report.material import Material, NotComputedError, some
 from analytics.report.response import over_all_sites
 
 _YEAR = 365
@@ -153,7 +153,7 @@ def _cells(material: Material) -> Iterator[str]:
         f"{escape(str(row['analyte']))}+ {measure(row['pre_median'])} → {measure(row['post_median'])} (shift "
         f"{number(row['shift'], 2)}, 95% CI {interval(row['shift_lower'], row['shift_upper'], 2)}, "
         f"{escape(p_phrase(row['p']))}, {plural(row['n_pairs'], 'pair')})"
-        for row in table.filter(pl.col("n_pairs") > 0).to_dicts()
+        for row in some(table.filter(pl.col("n_pairs") > 0), "pair").to_dicts()
     ]
     unit = escape(word(table["unit"][0]))
     yield f"<strong>T cells</strong> before → after course 1, median, {unit}, Wilcoxon signed rank: {'; '.join(parts)}."

@@ -22,7 +22,7 @@ from analytics.figures.wording import (
     sentence,
     word,
 )
-from analytics.report.material import Material, Section
+from analytics.report.material import Material, Section, some
 from analytics.report.tables import Column, html_table
 
 _ORDER = (*STRATA, "all")
@@ -43,6 +43,8 @@ def curves(endpoint: str) -> Callable[[Material], str]:
         at = need(
             "survival_at", "endpoint", "stratum", "time", "survival", "se", "lower", "upper", "at_risk", "n", "events"
         )
+        for table in (steps, risk, at):
+            some(table.filter(pl.col("endpoint") == endpoint), word(endpoint).lower())
         tests = material.maybe("tests", "comparison", "test", "horizon", "p", "n", "events")
         return material.figure(draw_survival(endpoint, steps, risk, at, tests), [_FOOT])
 
@@ -159,7 +161,7 @@ def _strata(comparison: str) -> str:
 def incidence(material: Material) -> str:
     """F4."""
     table = material.need("cumulative_incidence", "stratum", "event", "time", "cif")
-    table = table.filter(pl.col("stratum") != "all")
+    table = some(table.filter(pl.col("stratum") != "all"), "stratum")
     return material.figure(draw_incidence(table), ["Aalen–Johansen estimates; the areas are stacked. Unit: patient."])
 
 

@@ -14,6 +14,8 @@ from typing import Any, Literal
 import great_tables as gt
 import polars as pl
 
+from analytics.report.material import NotComputedError
+
 
 @dataclass(frozen=True)
 class Column:
@@ -31,7 +33,10 @@ def html_table(
     """The rows as an HTML table; the column `stub` holds the row heads, `group` (a key of the rows) makes row groups.
 
     Every value is text ready to be shown; None is shown as an empty cell. `columns` includes the stub column.
+    Raises NotComputedError when there is no row.
     """
+    if not rows:
+        raise NotComputedError("the result tables hold no row for it")
     names = [column.name for column in columns] + ([group] if group else [])
     cells = {name: ["" if row[name] is None else escape(str(row[name])) for row in rows] for name in names}
     table = gt.GT(

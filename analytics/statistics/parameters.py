@@ -84,20 +84,26 @@ def _entries(given: object) -> list[tuple[str, str | None, object]]:
     return found
 
 
-def settings_table(given: object) -> pl.DataFrame:
+def settings_table(given: object, derived: object = None) -> pl.DataFrame:
     """Every parameter in force (values as JSON) with its version and the hash over all of them (16 hex digits).
 
-    With a Study the hash is the study's own; the statistics' parameters stand beside as `statistics.<field>`.
+    What the derived frames were made with wins: their `parameters` (name, version, value) and `param_hash`. Else, with
+    a Study, the hash is the study's own. The statistics' parameters stand beside as `statistics.<field>`.
     """
     entries = [entry for entry in _entries(given) if entry[0] != "statistics"]
     own = dataclasses.asdict(statistics_parameters(given))
     entries += [(f"statistics.{name}", None, value) for name, value in own.items()]
-    rows: list[dict[str, object]] = [
+    made_with, digest = getattr(derived, "parameters", None), getattr(derived, "param_hash", None)
+    rows: list[dict[str, object]] = []
+    if isinstance(made_with, pl.DataFrame) and isinstance(digest, str):
+        entries = [entry for entry in entries if entry[0].startswith("statistics.")]
+        rows = made_with.select("name", "version", "value").to_dicts()
+    rows += [
         {"name": name, "version": version, "value": json.dumps(value, ensure_ascii=False, default=str, sort_keys=True)}
         for name, version, value in sorted(entries, key=lambda entry: entry[0])
     ]
-    if isinstance(given, Study):
+    if isinstance(given, Study) and not isinstance(digest, str):
         digest = given.param_hash
-    else:
+    if not isinstance(digest, str):
         digest = hashlib.sha256(json.dumps(rows, ensure_ascii=False).encode()).hexdigest()[:16]
     return tidy("settings", [row | {"param_hash": digest} for row in rows])

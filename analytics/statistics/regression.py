@@ -110,6 +110,27 @@ def _nested_variants(frames: StudyFrames, efs: pl.DataFrame, confidence: float) 
     return rows + model_rows("cox_cluster_robust", "EFS", "nested", robust, COX_METHOD + ", robust SE by site", warning)
 
 
+def site_models(frames: StudyFrames, parameters: StatisticsParameters) -> pl.DataFrame:
+    """A12: the primary models site by site (`firth_logistic_site`, `firth_cox_site`); a site without events stays in.
+
+    The site stands in `coding`, after the coding. A single site is far too small for a conclusion of its own.
+    """
+    names, confidence = CODINGS["exclusive"], parameters.confidence
+    disease = disease_courses(frames)
+    once = each_patient_once(disease)
+    note = "descriptive: one site alone is too small"
+    rows: list[dict[str, object]] = []
+    for site in sorted(frames.patients["site"].drop_nulls().unique()):
+        patients, courses = (frame.filter(pl.col("site") == site) for frame in (frames.patients, disease))
+        coding = f"exclusive, {site}"
+        if once:
+            odds = firth_logistic(courses, "responded", names, failure=0, confidence=confidence)
+            rows += model_rows("firth_logistic_site", "non-response", coding, odds, FIRTH_METHOD, note)
+        hazards = firth_cox(patients, "EFS", names, confidence=confidence)
+        rows += model_rows("firth_cox_site", "EFS", coding, hazards, FIRTH_METHOD, note)
+    return tidy("models", rows)
+
+
 def hazard_checks(frames: StudyFrames, parameters: StatisticsParameters) -> tuple[pl.DataFrame, pl.DataFrame]:
     """A6: tests of proportional hazards (rows of `tests`) and fit measures with the C-index (`model_fit`)."""
     efs = usable(frames.patients, "EFS")

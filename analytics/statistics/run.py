@@ -11,7 +11,7 @@ from analytics.statistics.paired import paired_table
 from analytics.statistics.parameters import settings_table, statistics_parameters
 from analytics.statistics.prediction import prediction_table
 from analytics.statistics.proportions import clustered_models, response_table
-from analytics.statistics.regression import hazard_checks, response_models, survival_models
+from analytics.statistics.regression import hazard_checks, response_models, site_models, survival_models
 from analytics.statistics.safety import rates_table, safety_table
 from analytics.statistics.sensitivity import sensitivity_table
 from analytics.statistics.survival import survival_tables
@@ -40,6 +40,7 @@ def run_analyses(derived: object, parameters: object = None) -> dict[str, pl.Dat
         clustered_models(frames, chosen),
         survival_models(frames, chosen),
         transplant_models(frames, chosen),
+        site_models(frames, chosen),
     )
     paired, cytokines = _adjusted(paired_table(frames, chosen), cytokine_table(frames, chosen))
     tables = {
@@ -60,7 +61,7 @@ def run_analyses(derived: object, parameters: object = None) -> dict[str, pl.Dat
         "rates": rates_table(frames, chosen),
         "sensitivity": sensitivity_table(frames, chosen),
         "prediction": prediction_table(frames, response, chosen),
-        "settings": settings_table(parameters),
+        "settings": settings_table(parameters, derived),
     }
     for name in ("survival_curves", "risk_table", "survival_at", "survival_summary"):
         tables[name] = stack(name, *(curve[name] for curve in curves))

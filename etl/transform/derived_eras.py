@@ -42,16 +42,19 @@ def _derive(work: duckdb.DuckDBPyConnection, table: str, insert: str, key: str, 
 
 
 # From `events` (person_id, concept_id, start_date, end_date) to `eras`. `covered_until` is the last day of all earlier
-# events of the person and concept, not of the previous one only: a short event inside a long one ends nothing.
+# events of the person and concept, not of the previous one only: a short event inside a long one ends nothing. Equal
+# events are one with a count, because two windows may order ties differently.
 _ERAS = """
-    running AS (
+    distinct_events AS (
+        SELECT person_id, concept_id, start_date, end_date, count(*) AS n FROM events GROUP BY ALL
+    ), running AS (
         SELECT
             *,
             max(end_date) OVER (
                 PARTITION BY person_id, concept_id ORDER BY start_date, end_date
                 ROWS BETWEEN UNBOUNDED PRECEDING AND 1 PRECEDING
             ) AS covered_until
-        FROM events
+        FROM distinct_events
     ), opened AS (
         SELECT
             *,
@@ -66,7 +69,7 @@ _ERAS = """
             concept_id,
             min(start_date) AS era_start,
             max(end_date) AS era_end,
-            count(*) AS events,
+            sum(n) AS events,
             coalesce(sum(start_date - covered_until) FILTER (NOT opens AND start_date > covered_until), 0) AS gap_days
         FROM opened GROUP BY person_id, concept_id, era_no
     )

@@ -1,6 +1,5 @@
 """The truth of the synthetic cohort as the frames that the statistics read, and the tables made from it once."""
 
-import math
 from pathlib import Path
 
 import polars as pl
@@ -104,9 +103,3 @@ def truth() -> dict[str, pl.DataFrame]:
 def tables(truth: dict[str, pl.DataFrame]) -> dict[str, pl.DataFrame]:
     """Every result table of the synthetic truth, computed once."""
     return run_analyses(truth, {"efs@1": "default"})
-
-
-def no_nan(table: pl.DataFrame) -> bool:
-    """Whether no float of the table is NaN or infinite."""
-    floats = table.select(pl.col(pl.Float64)).drop_nulls()
-    return all(math.isfinite(value) for column in floats.iter_columns() for value in column)

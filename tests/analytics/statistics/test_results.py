@@ -1,0 +1,152 @@
+"""The results as files, as one long table, and with the small counts taken out."""
+
+import json
+import re
+from pathlib import Path
+
+import jsonschema_rs
+import polars as pl
+import pytest
+
+from analytics.results import LAYOUTS, LONG_COLUMNS, all_results, json_schema, summarised_result, write_results
+from analytics.statistics.tables import SCHEMAS
+from analytics.suppression import CURVES, RULES, SUPPRESSED, WITHHELD, suppress
+from etl.errors import StudyError
+
+Tables = dict[str, pl.DataFrame]
+
+
+@pytest.fixture(scope="module")
+def everything(truth: Tables) -> Tables:
+    return all_results(truth, {"statistics": {"permutations": 100, "bootstrap": 50, "concordance_bootstrap": 5}})
+
+
+@pytest.fixture(scope="module")
+def released(everything: Tables) -> Tables:
+    return suppress(everything, 5)
+
+
+def test_every_table_has_a_place_in_the_long_table_and_a_rule_for_small_counts() -> None:
+    assert set(LAYOUTS) == set(SCHEMAS) - {"settings"} | {"derived_vs_computed"}
+    assert set(RULES) | set(CURVES) == set(SCHEMAS) - {"settings", *WITHHELD}
+    for name, layout in LAYOUTS.items():
+        columns = SCHEMAS["published_vs_computed" if name == "derived_vs_computed" else name]
+        used = {layout.variable, layout.level, *layout.group, *layout.strata, *layout.additional} - {None}
+        assert used <= set(columns), name
+
+
+def test_the_long_table_has_the_omopgenerics_columns_and_keeps_every_value(everything: Tables) -> None:
+    long = summarised_result(everything, "synthetic cohort")
+    assert tuple(long.columns) == LONG_COLUMNS
+    assert long["estimate_value"].null_count() == 0
+    for result_id, name in enumerate((n for n in LAYOUTS if n in everything), start=1):
+        layout, table = LAYOUTS[name], everything[name]
+        used = {layout.variable, layout.level, *layout.group, *layout.strata, *layout.additional}
+        values = sum(table.height - table[c].null_count() for c in table.columns if c not in used)
+        part = long.filter((pl.col("result_id") == result_id) & (pl.col("variable_name") != "settings"))
+        assert part.height == values, name
+
+
+def test_every_result_carries_its_settings(everything: Tables) -> None:
+    settings = summarised_result(everything, "x", 5).filter(pl.col("variable_name") == "settings")
+    assert settings["result_id"].n_unique() == len(LAYOUTS)
+    named = settings.filter(pl.col("result_id") == 1)
+    found = dict(zip(named["estimate_name"], named["estimate_value"], strict=True))
+    assert found["min_cell_count"] == "5"
+    assert found["param_hash"] == everything["settings"]["param_hash"][0]
+
+
+def test_levels_that_belong_together_are_joined(everything: Tables) -> None:
+    long = summarised_result({"classification": everything["classification"]}, "x")
+    assert "state &&& stratum" in long["strata_name"].to_list()
+    assert "MRDneg &&& CR_MRDneg" in long["strata_level"].to_list()
+
+
+def test_files_are_written_and_the_json_fits_its_schema(everything: Tables, tmp_path: Path) -> None:
+    written = write_results(everything, tmp_path, cdm_name="synthetic cohort", synthetic=True)
+    assert all(path.name.startswith("synthetic_") for path in written)
+    assert pl.read_parquet(tmp_path / "synthetic_models.parquet").equals(everything["models"])
+    text = pl.read_csv(tmp_path / "synthetic_response.csv")
+    assert text.columns == everything["response"].columns
+    document = json.loads((tmp_path / "synthetic_results.json").read_text())
+    jsonschema_rs.validate(json_schema(), document)
+    assert document["synthetic"] is True
+    stored = json.loads((tmp_path / "synthetic_results.schema.json").read_text())
+    assert stored == json_schema()
+
+
+def test_a_document_with_another_column_does_not_fit(everything: Tables, tmp_path: Path) -> None:
+    write_results({"safety": everything["safety"]}, tmp_path, cdm_name="x")
+    document = json.loads((tmp_path / "results.json").read_text())
+    document["tables"]["safety"][0]["person_id"] = 1
+    with pytest.raises(jsonschema_rs.ValidationError):
+        jsonschema_rs.validate(json_schema(), document)
+
+
+def test_no_small_count_is_released(released: Tables) -> None:
+    for name, rule in RULES.items():
+        for column in rule.counts:
+            small = released[name].filter(pl.col(column).is_between(1, 4))
+            assert small.is_empty(), f"{name}.{column}"
+        for part, whole in rule.complements:
+            gap = released[name].filter((pl.col(whole) - pl.col(part)).is_between(1, 4))
+            assert gap.is_empty(), f"{name}: {whole} - {part}"
+
+
+def test_a_hidden_row_tells_nothing_but_that_it_is_hidden(everything: Tables, released: Tables) -> None:
+    rows = released["models"].filter(pl.col("note") == SUPPRESSED)
+    assert rows.height
+    assert rows.select("estimate", "lower", "upper", "p", "coef", "se", "n", "events").null_count().row(0) == (
+        (rows.height,) * 8
+    )
+    assert rows.height < everything["models"].height
+
+
+def test_one_hidden_level_takes_a_neighbour_with_it(released: Tables) -> None:
+    for table, partition in (("safety", ["event", "unit_of_analysis"]), ("response", ["analysis_id", "group"])):
+        rule = RULES[table]
+        for _, part in released[table].group_by(partition):
+            rows = [row for row in part.iter_rows(named=True) if not rule.total(row)]
+            hidden = [row for row in rows if row[rule.counts[0]] is None]
+            left = [row for row in rows if row[rule.counts[0]]]
+            assert len(hidden) != 1 or not left
+
+
+def test_single_values_are_never_released(released: Tables) -> None:
+    assert released["paired"]["pre_minimum"].null_count() == released["paired"].height
+    assert released["baseline"]["maximum"].null_count() == released["baseline"].height
+
+
+def test_curve_steps_hold_enough_events_and_leavers(released: Tables) -> None:
+    assert released["survival_curves"].height
+    for (_, _), curve in released["survival_curves"].group_by("endpoint", "stratum", maintain_order=True):
+        assert not curve["events"].is_between(1, 4).any()
+        assert not curve["censored"].is_between(1, 4).any()
+        assert not curve["at_risk"].is_between(1, 4).any()
+        gaps = -curve["at_risk"].diff().drop_nulls()
+        assert (gaps >= 5).all()
+
+
+def test_texts_that_repeat_counts_are_withheld(released: Tables) -> None:
+    assert not set(WITHHELD) & set(released)
+    hidden = released["prediction"].filter(pl.col("k").is_null())
+    assert hidden.height
+    assert hidden["basis"].null_count() == hidden.height
+
+
+def test_without_a_minimum_the_tables_stay_as_they_are(everything: Tables) -> None:
+    assert all(suppress(everything, 0)[name].equals(table) for name, table in everything.items())
+    with pytest.raises(StudyError):
+        suppress(everything, -1)
+
+
+def test_a_table_without_a_rule_is_not_released(everything: Tables) -> None:
+    with pytest.raises(StudyError, match="patients"):
+        suppress({"patients": everything["safety"]}, 5)
+
+
+def test_no_result_names_a_person(everything: Tables) -> None:
+    for name, table in everything.items():
+        assert "person_id" not in table.columns
+        for column in table.select(pl.col(pl.String)).iter_columns():
+            assert not any(re.fullmatch(r"P\d{3}", value) for value in column.drop_nulls()), name
