@@ -86,7 +86,8 @@ def _response(material: Material) -> Iterator[str]:
     for row in table.to_dicts():
         endpoint = endpoint_of(row["group"])
         called = " (called CR in the paper)" if "clearance" in endpoint else ""
-        yield f"Treated in the state {escape(word(row['group']))}: <strong>{endpoint}</strong>{called} in {_share(row)}."
+        state = escape(word(row["group"]))
+        yield f"Treated in the state {state}: <strong>{endpoint}</strong>{called} in {_share(row)}."
 
 
 def _kept(material: Material) -> Iterator[str]:

@@ -117,19 +117,32 @@ def response_table(frames: StudyFrames, parameters: StatisticsParameters) -> pl.
 
 
 def clustered_models(frames: StudyFrames, parameters: StatisticsParameters) -> pl.DataFrame:
-    """A3 with the courses of one patient kept together: percentage and cluster-bootstrap interval."""
-    known = frames.courses.filter((pl.col("state_pre") == "MRDneg") & pl.col("mrd_neg_post").is_not_null())
-    per_person = known.group_by("person_id", maintain_order=True).agg(k=pl.col("mrd_neg_post").sum(), n=pl.len())
+    """Proportions with the courses of one patient kept together: percentage and cluster-bootstrap interval.
+
+    A3 (MRDneg courses kept) always; the response of courses given for disease only if a patient has several of them.
+    """
+    negative = frames.courses.filter(pl.col("state_pre") == "MRDneg").with_columns(good=pl.col("mrd_neg_post"))
+    disease = disease_courses(frames)
+    rows = _clustered("mrd_neg_post", "MRDneg courses that stay MRD-negative, %", negative, parameters)
+    if not each_patient_once(disease):
+        answered = disease.with_columns(good=pl.col("responded"))
+        rows += _clustered("response", "courses for disease with response, %", answered, parameters)
+    return tidy("models", rows)
+
+
+def _clustered(
+    outcome: str, label: str, courses: pl.DataFrame, parameters: StatisticsParameters
+) -> list[dict[str, object]]:
+    known = courses.filter(pl.col("good").is_not_null())
+    per_person = known.group_by("person_id", maintain_order=True).agg(k=pl.col("good").sum(), n=pl.len())
     if per_person.is_empty() or parameters.bootstrap == 0:
-        return tidy("models", [])
+        return []
     low, high = cluster_bootstrap(per_person, parameters.bootstrap, parameters.seed, parameters.confidence)
-    kept, courses = int(per_person["k"].sum()), int(per_person["n"].sum())
-    repeated = per_person.filter(pl.col("n") >= 2).height
-    row = {
-        "model": "cluster_bootstrap", "outcome": "mrd_neg_post", "coding": "courses in state MRDneg",
-        "term": "percent", "label": "MRDneg courses that stay MRD-negative, %", "estimate": 100 * kept / courses,
-        "lower": low, "upper": high, "n": courses, "events": courses - kept,
+    good, several = int(per_person["k"].sum()), per_person.filter(pl.col("n") >= 2).height
+    return [{
+        "model": "cluster_bootstrap", "outcome": outcome, "coding": "courses clustered by patient", "term": "percent",
+        "label": label, "estimate": 100 * good / known.height, "lower": low, "upper": high, "n": known.height,
+        "events": known.height - good,
         "method": f"percentile bootstrap over patients, {parameters.bootstrap} repeats, seed {parameters.seed}",
-        "note": f"{per_person.height} patients, {repeated} with at least 2 such courses",
-    }  # fmt: skip
-    return tidy("models", [row])
+        "note": f"{per_person.height} patients, {several} with at least 2 such courses; events = failures",
+    }]  # fmt: skip

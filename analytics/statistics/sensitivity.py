@@ -160,5 +160,8 @@ def sensitivity_table(frames: StudyFrames, parameters: StatisticsParameters) -> 
         rows += _survival_rows(definition, parameters)
     rows += _response_rows(frames, parameters)
     rows += _model_rows(frames, parameters)
-    rows += [{"analysis_id": i, "definition": text, "note": "not computed"} for i, text in NOT_COMPUTED.items()]
+    rows += [
+        {"analysis_id": i, "definition": text, "quantity": "not computed", "note": text}
+        for i, text in NOT_COMPUTED.items()
+    ]
     return tidy("sensitivity", rows)

@@ -174,7 +174,7 @@ class Planner:
         """SQL of the first non-empty coding set of a concept's sources; the names of followed fields come back beside."""
         sets, follows = [], []
         for source in concept.sources:
-            if source.startswith("$"):
+            if source.startswith("$") and source != "$this":
                 follows.append(source[1:])
             else:
                 sets.append(coding_set(self.translator, self.translator.translate(source, at)))

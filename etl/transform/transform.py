@@ -183,14 +183,23 @@ def _leave_out_the_rowless(work: duckdb.DuckDBPyConnection, stage: Stage, writte
 
 
 def _note_unmapped(work: duckdb.DuckDBPyConnection, stage: Stage, concept_tables: dict[str, str]) -> None:
-    """The work list: source codes of the resources that are kept without a standard concept, with their counts."""
+    """The work list: source codes of the resources that are kept without a standard concept, with their counts.
+
+    A text value with a digit in it is a result, no code; a code that a map sends to "None" has been looked at.
+    """
+    values = {one.column for one in stage.plan.concepts.values() if one.concept.kind == "value"}
     for column, table in concept_tables.items():
+        is_value = "true" if column in values else "false"
         work.execute(
             f"""INSERT INTO lin.unmapped
                 SELECT s.site, {quote(stage.resource)}, {quote(column.removeprefix("c_"))}, r.vocabulary,
                        coalesce(r.source_value, r.code), r.source_name, count(*)
                 FROM {stage.table} s JOIN {table} r ON r.k = hash(s.site, s."{column}")
-                WHERE s.outcome IS NULL AND r.standard = 0 GROUP BY ALL"""
+                WHERE s.outcome IS NULL AND r.standard = 0
+                  AND NOT (r.source_value = r.source_name AND regexp_matches(r.code, '[0-9]') AND {is_value})
+                  AND NOT EXISTS (SELECT 1 FROM vocab.code_map m WHERE m.source_vocabulary_id = r.vocabulary
+                                  AND m.source_code = r.code AND m.site IN (s.site, '') AND m.target_vocabulary_id = 'None')
+                GROUP BY ALL"""
         )
 
 

@@ -35,7 +35,9 @@ def open_browser() -> Iterator[Browser]:
         try:
             browser = playwright.chromium.launch(executable_path=executable(), args=list(ARGUMENTS))
         except Error as reason:
-            pytest.skip(f"no Chromium: {reason.message.splitlines()[0]} (apt-get install chromium, or playwright install chromium)")
+            pytest.skip(
+                f"no Chromium: {reason.message.splitlines()[0]} (apt-get install chromium, or playwright install chromium)"
+            )
         try:
             yield browser
         finally:

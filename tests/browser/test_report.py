@@ -45,7 +45,9 @@ def report(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def visit(browser: Browser, path: Path, width: int, scheme: Scheme = "light", **options: Any) -> Iterator[Visit]:
-    context = browser.new_context(viewport={"width": width, "height": 900}, color_scheme=scheme, offline=True, **options)
+    context = browser.new_context(
+        viewport={"width": width, "height": 900}, color_scheme=scheme, offline=True, **options
+    )
     seen = Visit(context.new_page())
     seen.page.on("request", lambda request: seen.requests.append(request.url))
     seen.page.on("console", lambda message: seen.complaints.append(message.text))
@@ -169,7 +171,9 @@ def test_the_skip_link_and_the_contents_work_by_keyboard(browser: Browser, repor
         assert seen.page.evaluate("document.activeElement.getBoundingClientRect().left") >= 0
         seen.page.keyboard.press("Enter")
         assert seen.page.evaluate("location.hash") == "#summary"
-        targets = seen.page.evaluate("[...document.querySelectorAll('nav a')].map(a => !!document.querySelector(a.hash))")
+        targets = seen.page.evaluate(
+            "[...document.querySelectorAll('nav a')].map(a => !!document.querySelector(a.hash))"
+        )
         assert len(targets) == 11
         assert all(targets)
 

@@ -81,7 +81,10 @@ def test_cumulative_incidence_says_the_year() -> None:
 
 
 def test_paired_says_medians_ranges_and_pairs() -> None:
-    assert "CD4+: median 0.35 (range 0.01–1.39) before and 0.47 (range 0.07–2.94) after" in DRAWINGS["paired"]().description
+    assert (
+        "CD4+: median 0.35 (range 0.01–1.39) before and 0.47 (range 0.07–2.94) after"
+        in DRAWINGS["paired"]().description
+    )
 
 
 def test_one_stratum_without_events_can_be_drawn() -> None:

@@ -8,12 +8,20 @@ import pytest
 
 from analytics.results import all_results
 from analytics.statistics import StatisticsParameters, run_analyses
+from analytics.statistics.cytokines import cytokine_table
+from analytics.statistics.frames import study_frames, survival_of
+from analytics.statistics.logrank import log_rank_tests
 from analytics.statistics.parameters import settings_table, statistics_parameters
+from analytics.statistics.proportions import clustered_models, response_table
+from analytics.statistics.regression import response_models
+from analytics.statistics.survival import survival_tables
 from analytics.statistics.tables import SCHEMAS, tidy
+from analytics.statistics.tests import predictors_table, response_tests
 from analytics.study import load_study
 from etl.errors import StudyError
 
 Frames = dict[str, pl.DataFrame]
+QUICK = StatisticsParameters(permutations=100, bootstrap=50, concordance_bootstrap=5)
 FAST = {"statistics": {"permutations": 100, "bootstrap": 50, "concordance_bootstrap": 5}}
 PLAN = {
     "attrition", "baseline", "classification", "exposure", "response", "tests", "predictors", "models",
@@ -124,20 +132,23 @@ def test_any_cohort_gives_tables_without_an_error(cohort: str, truth: Frames) ->
 
 def test_a_patient_with_two_courses_for_disease_refuses_the_two_by_two_tests(truth: Frames) -> None:
     again = truth["courses"].filter(pl.col("state_pre") == "RR").with_columns(pl.col("course_no") + 1)
-    tables = run_analyses(truth | {"courses": pl.concat([truth["courses"], again])}, FAST)
-    assert tables["predictors"]["fisher_p"].null_count() == tables["predictors"].height
-    assert all(note.startswith("refused") for note in tables["predictors"]["note"])
-    fisher = tables["tests"].filter(pl.col("analysis_id") == "A2")
+    frames = study_frames(truth | {"courses": pl.concat([truth["courses"], again])})
+    predictors = predictors_table(frames, QUICK)
+    assert predictors["fisher_p"].null_count() == predictors.height
+    assert all(note.startswith("refused") for note in predictors["note"])
+    fisher = response_tests(frames)
     assert fisher["p"][0] is None
     assert fisher["note"][0].startswith("refused")
-    assert tables["models"].filter(pl.col("model") == "firth_logistic")["estimate"].null_count() == 6
+    assert response_models(frames, QUICK)["estimate"].null_count() == 6
+    clustered = clustered_models(frames, QUICK).filter(pl.col("outcome") == "response")
+    assert clustered["estimate"][0] == pytest.approx(100 * 51 / 62)
 
 
 def test_the_unknown_stratum_is_shown_but_not_compared(truth: Frames) -> None:
     unknown = pl.when(pl.col("person_id") == 3).then(pl.lit("UNKNOWN")).otherwise("km_stratum")
-    tables = run_analyses(truth | {"patients": truth["patients"].with_columns(km_stratum=unknown)}, FAST)
-    assert "UNKNOWN" in tables["survival_at"]["stratum"].to_list()
-    row = tables["tests"].filter(pl.col("test") == "log-rank").row(0, named=True)
+    efs = survival_of(truth["patients"].with_columns(km_stratum=unknown), "EFS")
+    assert "UNKNOWN" in survival_tables(efs, QUICK)["survival_at"]["stratum"].to_list()
+    row = log_rank_tests(efs, QUICK).filter(pl.col("test") == "log-rank").row(0, named=True)
     assert row["n"] == 104
     assert "1 of UNKNOWN stratum left out" in row["note"]
 
@@ -145,10 +156,10 @@ def test_the_unknown_stratum_is_shown_but_not_compared(truth: Frames) -> None:
 def test_a_missing_post_marrow_is_non_response_in_mrdpos_and_missing_in_rr(truth: Frames) -> None:
     first = pl.col("course_no") == 1
     blank = [pl.when(first).then(None).otherwise(pl.col(c)).alias(c) for c in ("response_cr", "assessment_day")]
-    tables = run_analyses(truth | {"courses": truth["courses"].with_columns(blank)}, FAST)
+    response = response_table(study_frames(truth | {"courses": truth["courses"].with_columns(blank)}), QUICK)
     found = {
         (row["analysis_id"], row["group"]): (row["k"], row["n"])
-        for row in tables["response"].filter(pl.col("site") == "all").iter_rows(named=True)
+        for row in response.filter(pl.col("site") == "all").iter_rows(named=True)
     }
     assert found["A2", "RR"] == (0, 0)
     assert found["A2", "MRDpos"] == (0, 40)
@@ -158,7 +169,7 @@ def test_a_missing_post_marrow_is_non_response_in_mrdpos_and_missing_in_rr(truth
 def test_censored_cytokines_raise_the_ratio_and_are_counted(truth: Frames, tables: Frames) -> None:
     low = (pl.col("analyte") == "IL-6") & (pl.col("window") == "baseline") & (pl.col("value") < 2)
     marked = truth["lab_windows"].with_columns(operator=pl.when(low).then(pl.lit("<")))
-    row = run_analyses(truth | {"lab_windows": marked}, FAST)["cytokines"].row(0, named=True)
+    row = cytokine_table(study_frames(truth | {"lab_windows": marked}), QUICK).row(0, named=True)
     assert row["n_censored"] == truth["lab_windows"].filter(low).height
     assert row["ratio"] > tables["cytokines"]["ratio"][0]
     assert "tobit" in row["method"]

@@ -98,6 +98,23 @@ def test_a_study_check_exactly_at_its_threshold_passes(cdm: duckdb.DuckDBPyConne
     assert study_status(cdm, "bag_over_8_days") == "passed"
 
 
+def test_a_death_known_to_the_month_contradicts_no_day_of_that_month(cdm: duckdb.DuckDBPyConnection) -> None:
+    cdm.execute("UPDATE cdm.observation SET observation_date = '2024-06-19' WHERE observation_id = 2")
+    assert study_status(cdm, "death_dates_differ") == "passed"
+    cdm.execute("UPDATE cdm.death SET death_date = '2024-06-02'")
+    assert study_status(cdm, "death_dates_differ") == "failed"
+
+
+def test_eight_days_of_a_bag_and_one_day_short_of_eighteen_years_are_allowed(cdm: duckdb.DuckDBPyConnection) -> None:
+    cdm.execute(
+        "UPDATE cdm.drug_exposure SET drug_exposure_end_datetime = drug_exposure_start_datetime + INTERVAL 8 DAY "
+        "WHERE drug_exposure_id IN (99, 100)"
+    )
+    assert study_status(cdm, "bag_over_8_days") == "passed"  # exactly 8 days
+    cdm.execute("UPDATE cdm.person SET birth_datetime = '2006-01-13' WHERE person_id = 2")
+    assert study_status(cdm, "adult_at_first_bag") == "passed"  # one day short of 18 years at the first bag
+
+
 @pytest.mark.parametrize("unit", ["个/μL", "10^6/L", "{cells}/uL", "cells/mm3", "/µL"])
 def test_cell_units_written_by_hospitals_are_known(cdm: duckdb.DuckDBPyConnection, unit: str) -> None:
     cdm.execute(
