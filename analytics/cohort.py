@@ -23,11 +23,13 @@ def derive_full_analysis_set(
     first = courses.filter(pl.col("course_no") == 1).select("person_id", "site", first_blina_date="start_date")
     persons = records.persons.join(first, on="person_id", how="left").join(diagnoses, on="person_id", how="left")
     age = days_between(pl.col("birth_date"), pl.col("first_blina_date")) / 365.25
+    birthday = pl.col("birth_date").dt.offset_by(f"{study.get('fas.age_below_years')}y")
+    is_child = pl.col("first_blina_date") < birthday
     limit = pl.col("first_blina_date") + pl.duration(days=study.get("ball.days_after_first_bag"))
     steps: list[tuple[str, str, pl.Expr]] = [
         ("with a valid bag", "no valid bag", pl.col("first_blina_date").is_not_null()),
         ("with B-ALL", "no B-ALL", (pl.col("first_ball_date") <= limit).fill_null(value=False)),
-        ("FAS", "not a child at the first bag", (age < study.get("fas.age_below_years")).fill_null(value=False)),
+        ("FAS", "not a child at the first bag", is_child.fill_null(value=False)),
     ]
     kept, rows = persons, [("with a blinatumomab record", "patient", persons.height, 0, "")]
     for step, reason, holds in steps:

@@ -12,10 +12,11 @@ from analytics.statistics.firth import firth_cox
 from analytics.statistics.frames import StudyFrames, survival_of, usable
 from analytics.statistics.logrank import log_rank
 from analytics.statistics.parameters import StatisticsParameters
-from analytics.statistics.proportions import disease_courses, proportion_row
+from analytics.statistics.proportions import disease_courses, each_patient_once, proportion_row
 from analytics.statistics.regression import CODINGS
 from analytics.statistics.survival import kaplan_meier, survival_point
 from analytics.statistics.tables import tidy
+from analytics.statistics.tests import FACTORS, fisher, two_by_two
 
 Definition = tuple[str, str, pl.DataFrame, str]  # analysis id, text, patients, stratum column
 
@@ -153,6 +154,28 @@ def _model_rows(frames: StudyFrames, parameters: StatisticsParameters) -> Iterat
             }  # fmt: skip
 
 
+def _missing_exposure_rows(frames: StudyFrames) -> Iterator[dict[str, object]]:
+    """S15: two-by-two tests with every missing exposure set for, and set against, an association."""
+    disease = disease_courses(frames).filter(pl.col("responded").is_not_null())
+    if not each_patient_once(disease):
+        return
+    for factor in dict.fromkeys(column for _, _, column, level in FACTORS if level is None):
+        missing = disease[factor].null_count()
+        if not missing:
+            continue
+        for case, against in (("for", 0), ("against", 1)):
+            filled = pl.when(pl.col(factor).is_null()).then((pl.col("responded") == against).cast(pl.Int8))
+            known = disease.with_columns(filled.otherwise(factor).alias(factor))
+            exposed, total, exposed_r, total_r = two_by_two(known, factor)
+            p = fisher(exposed, total - exposed, exposed_r, total_r - exposed_r) if total and total_r else None
+            yield {
+                "analysis_id": "S15", "definition": f"missing exposures set {case} an association",
+                "endpoint": "non-response", "quantity": f"Fisher P {factor}", "p": p, "n": total + total_r,
+                "events": total, "method": "Fisher exact, two-sided",
+                "note": f"{missing} missing; {exposed}/{total} vs {exposed_r}/{total_r}",
+            }  # fmt: skip
+
+
 def sensitivity_table(frames: StudyFrames, parameters: StatisticsParameters) -> pl.DataFrame:
     """Every sensitivity analysis as long rows; `stratum` is null for comparisons of all strata."""
     rows: list[dict[str, object]] = []
@@ -160,8 +183,7 @@ def sensitivity_table(frames: StudyFrames, parameters: StatisticsParameters) -> 
         rows += _survival_rows(definition, parameters)
     rows += _response_rows(frames, parameters)
     rows += _model_rows(frames, parameters)
-    rows += [
-        {"analysis_id": i, "definition": text, "quantity": "not computed", "note": text}
-        for i, text in NOT_COMPUTED.items()
-    ]
+    rows += _missing_exposure_rows(frames)
+    for identifier, why in NOT_COMPUTED.items():
+        rows.append({"analysis_id": identifier, "definition": why, "quantity": "not computed"})
     return tidy("sensitivity", rows)

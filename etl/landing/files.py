@@ -12,11 +12,13 @@ from pathlib import Path
 from typing import BinaryIO, Final
 
 from etl.errors import SourceError
-from etl.landing.gate import _RATIO_FREE_BYTES, Limits, Refused
+from etl.landing.gate import Limits, Refused
 
 LINES: Final = (".ndjson", ".jsonl")
 WHOLE: Final = (".json",)
-_BLOCK: Final = 4 * 2**20
+_BLOCK: Final = 2**20
+_RATIO_FREE_BYTES: Final = 2**20
+"""Below this size a gzip may expand as it likes: small files compress oddly."""
 _BOM: Final = b"\xef\xbb\xbf"
 
 

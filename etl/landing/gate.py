@@ -30,9 +30,6 @@ class Limits:
     max_number_digits: int = 48
 
 
-_RATIO_FREE_BYTES: Final = 2**20
-"""Below this size a gzip may expand as it likes: small files compress oddly."""
-
 _ESCAPES: Final = re.compile(rb"\\u(?:0000|003[aA]|[dD][89a-fA-F])")
 _SAMPLE: Final = 16
 _COLON: Final = 58

@@ -9,7 +9,7 @@ from typing import Final
 from etl.landing.files import FoundFile, blocks, is_lines
 from etl.landing.gate import Limits, Refused
 
-_LINE_BLOCK: Final = 8 * 2**20
+_LINE_BLOCK: Final = 2 * 2**20  # larger blocks fall out of the processor's cache
 
 
 @dataclass

@@ -74,6 +74,7 @@ _FIRST_KEY: Final = re.compile(rb'\s*\{\s*"resourceType"\s*:\s*"([A-Za-z]+)"')
 _DELETED: Final = re.compile(r"(?:.*/)?([A-Z][A-Za-z]+/[A-Za-z0-9\-.]{1,64})\Z")
 _BLANK: Final = msgspec.Raw(b"0")
 _WHITE: Final = re.compile(r"[ \t\r\n]*")
+_SURROGATE: Final = re.compile("[\ud800-\udfff]")
 _TOLERANT: Final = json.JSONDecoder(strict=False)
 
 
@@ -189,12 +190,17 @@ def unfold_tolerantly(data: bytes, at: int | None = None) -> Unfolded:
             if "resource" in entry:
                 begin = entry["resource"]
                 raw = text[begin : _value(text, begin)[1]].encode("utf-8", "surrogatepass")
-                _add(result, raw, url if isinstance(url, str) else None, number if at is None else at)
+                _add(result, raw, _text(url), number if at is None else at)
         return result
     except (json.JSONDecodeError, StopIteration, IndexError, KeyError, TypeError):
         raise Refused("invalid_json") from None
     except RecursionError:
         raise Refused("too_deep") from None
+
+
+def _text(url: Any) -> str | None:
+    """A fullUrl if it is a text that can be written as UTF-8."""
+    return url if isinstance(url, str) and not _SURROGATE.search(url) else None
 
 
 def _unique(members: Iterator[tuple[str, int]]) -> dict[str, int]:

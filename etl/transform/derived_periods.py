@@ -86,6 +86,7 @@ def _events() -> list[str]:
 
 # `bounds`: the days between which a person's events are believed. Birth is 1 January if only its year is known.
 # `believed`: events inside the bounds. `telling`: those that count; a person without any keeps all believed ones.
+# `days`: each pair of dates once, because two windows may order ties differently.
 # `running`: the last day seen before each event; `opened`: whether the event opens a period.
 _PERIODS = """
 INSERT INTO out.observation_period BY NAME
@@ -113,13 +114,15 @@ WITH deaths AS (
 ), telling AS (
     SELECT * FROM believed
     QUALIFY NOT of_the_past OR bool_and(of_the_past) OVER (PARTITION BY person_id)
+), days AS (
+    SELECT DISTINCT person_id, start_date, end_date FROM telling
 ), running AS (
     SELECT
         *,
         max(end_date) OVER (
             PARTITION BY person_id ORDER BY start_date, end_date ROWS BETWEEN UNBOUNDED PRECEDING AND 1 PRECEDING
         ) AS seen_until
-    FROM telling
+    FROM days
 ), opened AS (
     SELECT
         *,

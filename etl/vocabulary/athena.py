@@ -148,7 +148,7 @@ def _raw_rows(path: Path) -> str:
     columns = ", ".join(f"{_quoted(name)}: 'VARCHAR'" for name in _header(path))
     return (
         f"read_csv({_quoted(str(path))}, auto_detect=false, header=true, delim='\t', quote='', escape='', "
-        f"nullstr='', encoding='utf-8', columns={{{columns}}})"
+        f"nullstr='', columns={{{columns}}})"
     )
 
 
@@ -178,17 +178,27 @@ def _faults(connection: duckdb.DuckDBPyConnection, table: str, path: Path, raw: 
         if not null_count:
             continue
         bad = f"{column.name} IS NULL" if column.name in missing else "false"
-        rows = connection.execute(
-            f"SELECT line FROM (SELECT row_number() OVER () + 1 AS line, * FROM {raw}) "
-            f"WHERE {bad} OR ({column.name} IS NOT NULL AND {_cast(column)} IS NULL) LIMIT 10"
-        ).fetchall()
-        problems += [f"{path}:{line}: {column.name} is missing or no {column.kind}" for (line,) in rows]
+        wrong = f"{bad} OR ({column.name} IS NOT NULL AND {_cast(column)} IS NULL)"
+        problems += [
+            f"{path}:{line}: {column.name} is missing or no {column.kind}" for line in _lines(connection, raw, wrong)
+        ]
     key = ", ".join(KEYS[table])
     doubled = connection.execute(
         f"SELECT {key} FROM incoming_{table} GROUP BY ALL HAVING count(*) > 1 LIMIT 10"
     ).fetchall()
     problems += [f"{path}: more than one row for {key} = {', '.join(map(str, row))}" for row in doubled]
     return problems
+
+
+def _lines(connection: duckdb.DuckDBPyConnection, raw: str, wrong: str) -> list[int]:
+    """The lines of a file where a condition holds, at most ten; only here does the order of reading matter."""
+    kept = connection.execute("SELECT current_setting('preserve_insertion_order')").fetchone()
+    connection.execute("SET preserve_insertion_order = true")
+    rows = connection.execute(
+        f"SELECT line FROM (SELECT row_number() OVER () + 1 AS line, * FROM {raw}) WHERE {wrong} LIMIT 10"
+    ).fetchall()
+    connection.execute(f"SET preserve_insertion_order = {str(kept[0]).lower() if kept else 'true'}")
+    return [line for (line,) in rows]
 
 
 def _add_concepts(connection: duckdb.DuckDBPyConnection, folder: Path) -> None:

@@ -43,7 +43,9 @@ class Child(Hospital):
         if blasts is not None:
             self.number(self.cdm.concept("BLINA", "BM_BLASTS"), self.day(day), blasts, "%", **link)
         if mrd is not None:
-            self.measure(self.cdm.concept("BLINA", "MRD_BM_FLOW"), self.day(day), value_source_value=mrd, **link, **more)
+            self.measure(
+                self.cdm.concept("BLINA", "MRD_BM_FLOW"), self.day(day), value_source_value=mrd, **link, **more
+            )
 
     def t_cells(self, day: int, values: tuple[float, float, float], unit: str = "10*9/L") -> None:
         for code, value in zip(("8122-4", "24467-3", "14135-8"), values, strict=True):

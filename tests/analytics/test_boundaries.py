@@ -277,7 +277,9 @@ def test_the_regimen_is_told_in_nominal_doses(course):
     assert course("dose far off")["dose_regimen"] == "51.2 ug/m2/d"
 
 
-@pytest.mark.parametrize(("name", "state"), [("pre -28", "MRDpos"), ("pre -29", "UNKNOWN"), ("pre +1", "MRDpos"), ("pre +2", "UNKNOWN")])
+@pytest.mark.parametrize(
+    ("name", "state"), [("pre -28", "MRDpos"), ("pre -29", "UNKNOWN"), ("pre +1", "MRDpos"), ("pre +2", "UNKNOWN")]
+)
 def test_the_marrow_before_lies_in_its_window(course, name, state):
     assert course(name)["state_pre"] == state
 

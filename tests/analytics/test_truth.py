@@ -18,9 +18,7 @@ def _joined(name, frame, keys):
 
 def _differences(joined, column):
     said, derived = pl.col(column), pl.col(f"{column}_derived")
-    both_empty = (said.is_null() | (said.cast(pl.String) == "")) & (
-        derived.is_null() | (derived.cast(pl.String) == "")
-    )
+    both_empty = (said.is_null() | (said.cast(pl.String) == "")) & (derived.is_null() | (derived.cast(pl.String) == ""))
     if joined[column].dtype.is_numeric():
         limit = said.abs() * 0.005 if column in MRD else pl.lit(TOLERANCES.get(column, 0))
         same = (said.cast(pl.Float64) - derived.cast(pl.Float64)).abs() <= limit + 1e-9
@@ -68,7 +66,9 @@ def test_t_cell_windows_hold_the_values_of_the_laboratory(derived):
     )
     first = derived.patients.select("person_id", "first_blina_date")
     starts = derived.courses.select("person_id", "course_no", "start_date")
-    windows = derived.lab_windows.filter(pl.col("analyte").is_in(["CD3", "CD4", "CD8"])).join(starts, on=["person_id", "course_no"])
+    windows = derived.lab_windows.filter(pl.col("analyte").is_in(["CD3", "CD4", "CD8"])).join(
+        starts, on=["person_id", "course_no"]
+    )
     windows = windows.with_columns(date=pl.col("start_date") + pl.duration(days="day"))
     joined = windows.join(first, on="person_id").join(cells, on=["person_id", "analyte", "date"], how="left")
     assert joined.height == windows.height

@@ -5,6 +5,7 @@ import shutil
 from collections.abc import Iterator
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
 
 import duckdb
 import pytest
@@ -48,7 +49,7 @@ def page_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="module")
-def browser() -> Iterator[object]:
+def browser() -> Iterator[Any]:
     from playwright.sync_api import sync_playwright
 
     with sync_playwright() as playwright:
@@ -60,7 +61,7 @@ def browser() -> Iterator[object]:
 @pytest.mark.parametrize("width", [1440, 390])
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 def test_the_page_asks_for_nothing_and_fits(
-    page_file: Path, browser: object, tmp_path: Path, width: int, scheme: str
+    page_file: Path, browser: Any, tmp_path: Path, width: int, scheme: str
 ) -> None:
     page = browser.new_page(viewport={"width": width, "height": 900}, color_scheme=scheme)
     requests: list[str] = []
@@ -77,7 +78,7 @@ def test_the_page_asks_for_nothing_and_fits(
     page.close()
 
 
-def test_failed_checks_stand_first_with_words_and_numbers(page_file: Path, browser: object) -> None:
+def test_failed_checks_stand_first_with_words_and_numbers(page_file: Path, browser: Any) -> None:
     page = browser.new_page()
     page.goto(page_file.as_uri())
     assert "Gate shut" in page.text_content(".gate")
@@ -89,7 +90,7 @@ def test_failed_checks_stand_first_with_words_and_numbers(page_file: Path, brows
     page.close()
 
 
-def test_the_filters_show_what_is_asked_for(page_file: Path, browser: object) -> None:
+def test_the_filters_show_what_is_asked_for(page_file: Path, browser: Any) -> None:
     page = browser.new_page()
     page.goto(page_file.as_uri())
     visible = page.locator("#every tbody tr:visible")
@@ -105,7 +106,7 @@ def test_the_filters_show_what_is_asked_for(page_file: Path, browser: object) ->
     page.close()
 
 
-def test_without_script_every_check_is_there(page_file: Path, browser: object) -> None:
+def test_without_script_every_check_is_there(page_file: Path, browser: Any) -> None:
     context = browser.new_context(java_script_enabled=False)
     page = context.new_page()
     page.goto(page_file.as_uri())

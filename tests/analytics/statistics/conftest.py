@@ -8,14 +8,15 @@ import pytest
 from analytics.statistics import run_analyses
 
 ROOT = Path(__file__).parents[3]
+FLAGS = [
+    "burden_reduction_chemo",
+    "poor_cytogenetics",
+    "bcr_abl1",
+    "high_mrd_ge1pct",
+    "efs_event",
+    "os_event",
+]
 PER_LITRE = {"10*9/L": 1.0, "/uL": 0.001, "10*6/L": 0.001}
-
-
-def _truth_folder() -> Path:
-    for folder in (ROOT / "sample_bundles" / "truth", Path("/work/shared/study/truth")):
-        if (folder / "patients.csv").exists():
-            return folder
-    raise FileNotFoundError("sample_bundles/truth")
 
 
 def _patients(folder: Path) -> pl.DataFrame:
@@ -23,6 +24,8 @@ def _patients(folder: Path) -> pl.DataFrame:
     return patients.with_columns(
         pl.col("patient_id").str.slice(1).cast(pl.Int64).alias("person_id"),
         pl.col("efs_event_type").replace("", None),
+        pl.col(FLAGS).cast(pl.Int8),
+        pl.col("n_courses", "hsct_day", "cart_day", "efs_days", "os_days").cast(pl.Int32),
         indication_grade=pl.lit("A"),
     ).drop("patient_id")
 
@@ -34,6 +37,10 @@ def _courses(folder: Path, patients: pl.DataFrame) -> pl.DataFrame:
     return (
         courses.with_columns(
             pl.col("patient_id").str.slice(1).cast(pl.Int64).alias("person_id"),
+            pl.col("infusion_days", "interruption_hours").cast(pl.Float64),
+            pl.col("response_cr", "mrd_neg_post", "cd19_loss_complete", "cd19_loss_2missing").cast(pl.Int8),
+            pl.col("crs_grade", "icans_grade").cast(pl.Int8),
+            pl.col("course_no", "start_day", "end_day", "assessment_day").cast(pl.Int32),
             planned_days=planned,
             complete=(delivered / planned >= 0.9).cast(pl.Int8),
             evaluable=(delivered > 7).cast(pl.Int8),
@@ -86,7 +93,7 @@ def _lab_windows(folder: Path, courses: pl.DataFrame) -> pl.DataFrame:
 @pytest.fixture(scope="session")
 def truth() -> dict[str, pl.DataFrame]:
     """patients, courses, lab_windows, attrition of the synthetic truth in the study's result frames."""
-    folder = _truth_folder()
+    folder = ROOT / "sample_bundles" / "truth"
     patients = _patients(folder)
     courses = _courses(folder, patients)
     steps = {"step": ["persons", "FAS"], "unit": ["patient"] * 2, "n": [105, 105], "excluded": [0, 0]}

@@ -175,6 +175,12 @@ def test_censored_cytokines_raise_the_ratio_and_are_counted(truth: Frames, table
     assert "tobit" in row["method"]
 
 
+def test_missing_exposures_are_set_for_and_against_an_association(tables: Frames) -> None:
+    rows = tables["sensitivity"].filter(pl.col("analysis_id") == "S15")
+    assert rows["note"].to_list() == ["2 missing; 4/9 vs 5/42", "2 missing; 4/9 vs 7/42"]
+    assert rows["p"][0] < rows["p"][1]
+
+
 def test_numbers_that_are_not_finite_become_null_and_the_note_says_which() -> None:
     row = {"model": "m", "estimate": float("inf"), "lower": float("nan"), "upper": 2.0, "note": "small"}
     table = tidy("models", [row])

@@ -182,3 +182,34 @@ def test_limits_are_held(ground, make) -> None:
 def test_long_digits_in_a_text_are_no_fault(ground, make) -> None:
     ground.drop("m.json", make["patient"](7, address=[{"text": "1" * 400}]))
     assert ("rejected", "number_too_long") not in make["outcomes"](ground.land())
+
+
+def test_a_half_surrogate_in_a_full_url_costs_nothing_else(ground, make) -> None:
+    good = '{"fullUrl":"urn:uuid:\\ud800","resource":{"resourceType":"Patient","id":"p7"}}'
+    ground.drop("m.json", '{"resourceType":"Bundle","type":"collection","entry":[' + good + "]}")
+    landed = ground.land()
+    assert sorted(line["id"] for line in make["lines_of"](landed)).count("p7") == 1
+    assert make["balanced"](landed)
+
+
+def test_an_id_of_a_full_url_is_held_to_the_form_of_ids(ground, make) -> None:
+    entries = [{"fullUrl": 'urn:uuid:a"b', "resource": {"resourceType": "Patient", "gender": "male"}}]
+    ground.drop("m.json", {"resourceType": "Bundle", "type": "collection", "entry": entries})
+    landed = ground.land()
+    assert make["outcomes"](landed)["landed", "id_from_content"] == 1
+    assert len(list(make["lines_of"](landed))) == GOOD + 1
+
+
+def test_a_large_sound_resource_is_kept(ground, make) -> None:
+    photo = [{"contentType": "image/png", "data": "QUJD" * 400_000}]
+    ground.drop("m.json", make["patient"](7, photo=photo))
+    assert len(list(make["lines_of"](ground.land()))) == GOOD + 1
+
+
+def test_many_resources_written_with_nulls_are_kept_and_their_doubled_keys_found(ground, make) -> None:
+    lines = [json.dumps(make["observation"](n, bodySite=None)) for n in range(50)]
+    lines[20] = lines[20][:-1] + ',"status":"final"}'
+    ground.drop("m.ndjson", "\n".join(lines))
+    landed = ground.land()
+    check(ground, make, landed, "duplicate_key", kept=49)
+    assert ground.rejects()[0]["place"] == "2#21"

@@ -1,5 +1,9 @@
 """Thresholds, the gate and the scores, on result frames made by hand; the frame is judged without a database."""
 
+import os
+import socket
+import subprocess
+import sys
 from dataclasses import replace
 
 import polars as pl
@@ -98,3 +102,17 @@ def test_scores_count_as_the_dashboard_does() -> None:
     score = judge(frame_of("r", checks, counts, {"c": "the table is empty"})).cdm
     assert score.headline == 75.0  # (4 - 1 failed) of 4
     assert score.corrected == 50.0  # 1 passed of the 2 that could be asked
+
+
+def test_judging_talks_to_nobody(monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(*_: object) -> None:
+        raise AssertionError("a connection was opened")
+
+    monkeypatch.setattr(socket.socket, "connect", refuse)
+    assert judge(frame(("a", 0, 1, 0.0))).gate_ok
+    assert os.environ["GX_ANALYTICS_ENABLED"] == "false"
+
+
+def test_great_expectations_is_imported_only_to_judge() -> None:
+    code = "import sys, etl.quality; sys.exit('great_expectations' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0

@@ -157,3 +157,16 @@ def test_preflight_refuses_a_mixed_release(work: duckdb.DuckDBPyConnection, tmp_
     ]
     load_vocabulary(work, folders)
     assert any("different releases: v5.0 AUG, v5.0 FEB" in problem for problem in preflight(work, []))
+
+
+def test_a_file_that_is_not_utf8_is_refused_without_quoting_it(work: duckdb.DuckDBPyConnection, tmp_path: Path) -> None:
+    made = folder(tmp_path, "a")
+    (made / "CONCEPT.csv").write_bytes((CONCEPT + concept(1, "LOINC", "1-1", name="Mörk")).encode("latin-1"))
+    with pytest.raises(VocabularyError, match=r"CONCEPT\.csv: not a tab-separated UTF-8 file") as caught:
+        load_vocabulary(work, [made])
+    assert "1-1" not in str(caught.value)
+
+
+def test_a_row_with_too_few_columns_is_refused(work: duckdb.DuckDBPyConnection, tmp_path: Path) -> None:
+    with pytest.raises(VocabularyError, match=r"CONCEPT\.csv"):
+        load_vocabulary(work, [folder(tmp_path, "a", CONCEPT=CONCEPT + concept(1, "LOINC", "1-1") + "2\tx\n")])
