@@ -57,7 +57,8 @@ class Cdm:
                     driver: Any = connection.connection.driver_connection
                     frame: pl.DataFrame = driver.execute(sql).pl()
                     return frame
-                cursor = connection.execute(text(sql), values)
+                # Our own SQL goes to the driver as it is: a colon in a code is no bound value.
+                cursor = connection.execute(text(sql), values) if values else connection.exec_driver_sql(sql)
                 rows = [tuple(row) for row in cursor]
                 return pl.DataFrame(rows, schema=list(cursor.keys()), orient="row", infer_schema_length=None)
         except SQLAlchemyError as error:

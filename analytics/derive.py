@@ -187,15 +187,24 @@ def _follow(
     for frame in (day_of(therapies, "hsct", patients), day_of(therapies, "cart", patients), contacts):
         patients = patients.join(frame, on="person_id", how="left")
     patients, found = derive_outcomes(patients, courses, assessments, disease, deaths, study, findings)
-    traced = patients.filter(pl.col("contact_id").is_not_null())
-    for (source_table,), rows in traced.group_by("contact_table", maintain_order=True):
+    traced = patients.filter(pl.col("contact_id").is_not_null()).select(
+        "person_id", field=pl.lit("last_contact_date"), source_table="contact_table", source_id="contact_id"
+    )
+    fields = {"hsct": "hsct_day", "cart": "cart_day", "death": "os_event"}
+    columns = ["person_id", "event", "source_table", "source_id"]
+    happened = pl.concat([therapies.select(columns), found.select(columns)]).with_columns(
+        field=pl.col("event").replace_strict(fields, default="efs_event", return_dtype=pl.String)
+    )
+    rules = {"last_contact_date": "last_contact", "hsct_day": "hsct", "cart_day": "cart", "os_event": "death_date"}
+    everything = pl.concat([traced, happened.select(traced.columns)])
+    for (field, source_table), rows in everything.group_by("field", "source_table", maintain_order=True):
         findings.evidence(
             rows,
             table="study_patient",
-            field="last_contact_date",
-            rule=study.rule("last_contact"),
+            field=str(field),
+            rule=study.rule(rules.get(str(field), "efs")),
             source_table=str(source_table),
-            source_id="contact_id",
+            source_id="source_id",
         )
     return patients, _events(patients, disease, therapies, found, study)
 

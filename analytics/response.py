@@ -24,7 +24,7 @@ def derive_responses(
 
     `assessments` of marrow.py, `counts` ANC and PLT of counts.py, `events` of disease.py. Adds pre_date,
     assessment_date, assessment_day, blasts_pre_pct, mrd_pre_pct, blasts_post_pct, mrd_post_pct, mrd_pre_kind,
-    mrd_post_kind, state_pre, state_grade, response_cr, mrd_neg_post, counts_missing, evaluable.
+    mrd_post_kind, state_pre, state_grade, response_cr, mrd_neg_post, cr_depth, counts_missing, evaluable.
     """  # fmt: skip
     assessments = assessments.with_columns(mrd_shown=mrd_percent(), positive=mrd_is_positive(study))
     before, after = _before(courses, assessments, study), _after(courses, assessments, study)
@@ -35,7 +35,9 @@ def derive_responses(
     )
     courses = _counts_recovered(courses, counts, study)
     courses = courses.join(_extramedullary(courses, events, study), on=_KEYS, how="left")
-    courses = courses.with_columns(_mrd_negative_after()).with_columns(response_cr=_response(study))
+    courses = courses.with_columns(_mrd_negative_after()).with_columns(
+        response_cr=_response(study), cr_depth=_depth(study)
+    )
     evaluable = (pl.col("infusion_days") > study.get("evaluable_course.more_than_days")) & pl.all_horizontal(
         pl.col(one).is_not_null() for one in ("pre_date", "post_date")
     )
@@ -140,6 +142,15 @@ def _response(study: Study) -> pl.Expr:
         .then(cleared)
         .cast(pl.Int8)
     )
+
+
+def _depth(study: Study) -> pl.Expr:
+    """Secondary listing: CR, CRh or CRi of an M1 marrow after state RR; null when the counts are missing."""
+    limits = [study.get(name) for name in ("cr", "crh")]
+    full, half = ((pl.col("anc") > one["anc_above"]) & (pl.col("plt") > one["plt_above"]) for one in limits)
+    m1 = (pl.col("blasts_post_pct") < study.get("m_class.m2_from_pct")) & (pl.col("state_pre") == RR)
+    depth = pl.when(full).then(pl.lit("CR")).when(half).then(pl.lit("CRh")).otherwise(pl.lit("CRi"))
+    return pl.when(m1 & ~pl.col("counts_missing")).then(depth)
 
 
 def _record(courses: pl.DataFrame, assessments: pl.DataFrame, study: Study, findings: Findings) -> None:

@@ -3,9 +3,12 @@
 A count between 1 and the minimum − 1 becomes null, together with every number of its row from which it could be worked
 out; so does a complement (n − k). Where exactly one row of a partition would be hidden, its smallest neighbour goes
 with it, because the total would give it away. Curves keep only steps that hold enough events and leavers. Minima and
-maxima are single patients' values and always go.
+maxima are single patients' values and always go, and so do notes with figures in them.
+
+What this does not do: it does not look for differences between tables of two releases made with different definitions.
 """
 
+import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import groupby
@@ -67,6 +70,11 @@ SINGLE_VALUES = (
     "minimum", "maximum", "pre_minimum", "pre_maximum", "post_minimum", "post_maximum", "baseline_minimum",
     "baseline_maximum", "peak_minimum", "peak_maximum",
 )  # fmt: skip
+SEQUENCES = {
+    "risk_table": (("endpoint", "stratum"), ("at_risk", "cumulative_events", "cumulative_censored")),
+    "survival_at": (("endpoint", "stratum"), ("at_risk", "events")),
+}
+"""Rows in time: a step of fewer than the minimum from the last row shown would give that step away."""
 WITHHELD = ("published_vs_computed", "derived_vs_computed")
 """Their texts repeat counts of other tables; they are left out of a suppressed release."""
 
@@ -91,7 +99,11 @@ def suppress(tables: Mapping[str, pl.DataFrame], min_cell_count: int) -> dict[st
         if name in CURVES:
             rows = _thinned(table.to_dicts(), CURVES[name], min_cell_count)
         elif name in RULES:
-            rows = _hidden(table.to_dicts(), RULES[name], SCHEMAS[name], min_cell_count)
+            given = table.to_dicts()
+            more = _small_steps(given, *SEQUENCES[name], min_cell_count) if name in SEQUENCES else set()
+            if name == "sensitivity":
+                more |= _near_primary(given, min_cell_count)
+            rows = _hidden(given, RULES[name], SCHEMAS[name], min_cell_count, more)
         else:
             rows = table.to_dicts()
         released[name] = pl.DataFrame(rows, schema=SCHEMAS[name], orient="row")
@@ -109,14 +121,16 @@ def _sensitive(row: Row, rule: Rule, minimum: int) -> bool:
     return any(whole is not None and part is not None and _small(whole - part, minimum) for whole, part in pairs)
 
 
-def _hidden(rows: list[Row], rule: Rule, schema: Mapping[str, pl.DataType], minimum: int) -> list[Row]:
-    hide = {i for i, row in enumerate(rows) if _sensitive(row, rule, minimum)}
+def _hidden(rows: list[Row], rule: Rule, schema: Mapping[str, pl.DataType], minimum: int, more: set[int]) -> list[Row]:
+    hide = more | {i for i, row in enumerate(rows) if _sensitive(row, rule, minimum)}
     if rule.partition is not None:
         hide |= _neighbours(rows, rule, hide)
     numbers = [n for n, kind in schema.items() if kind in (REAL, WHOLE) and n not in rule.keep]
     done = []
     for i, row in enumerate(rows):
         clean = row | {name: None for name in SINGLE_VALUES if name in row}
+        if re.search(r"\d", str(row.get("note") or "")):
+            clean["note"] = None  # a figure in a text may be a small count
         if i in hide:
             clean |= dict.fromkeys(numbers)
             if "note" in row:
@@ -125,6 +139,39 @@ def _hidden(rows: list[Row], rule: Rule, schema: Mapping[str, pl.DataType], mini
                 clean["basis"] = None
         done.append(clean)
     return done
+
+
+def _small_steps(rows: Sequence[Row], keys: Sequence[str], counts: Sequence[str], minimum: int) -> set[int]:
+    """Places whose counts differ from the last place shown of the same curve by fewer than the minimum."""
+    hide: set[int] = set()
+    shown: dict[tuple[object, ...], Row] = {}
+    for i, row in enumerate(rows):
+        key = tuple(row[name] for name in keys)
+        last = shown.get(key)
+        if any(_small(row[name], minimum) for name in counts) or (
+            last is not None and any(_small(abs(row[name] - last[name]), minimum) for name in counts)
+        ):
+            hide.add(i)
+        else:
+            shown[key] = row
+    return hide
+
+
+def _near_primary(rows: Sequence[Row], minimum: int) -> set[int]:
+    """Sensitivity rows that differ from the primary analysis by fewer persons or events than the minimum."""
+
+    def key(row: Row) -> tuple[object, ...]:
+        return row["endpoint"], row["stratum"], row["quantity"]
+
+    primary = {key(row): row for row in rows if row["analysis_id"] == "primary"}
+    hide: set[int] = set()
+    for i, row in enumerate(rows):
+        first = primary.get(key(row))
+        for name in ("n", "events"):
+            known = first is not None and row[name] is not None and first[name] is not None
+            if known and first is not None and _small(abs(row[name] - first[name]), minimum):
+                hide.add(i)
+    return hide
 
 
 def _neighbours(rows: Sequence[Row], rule: Rule, hide: set[int]) -> set[int]:

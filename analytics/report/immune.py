@@ -72,7 +72,7 @@ def pairs_table(material: Material) -> str:
     if "p_adjusted" in table.columns:
         columns.append(Column("adjusted", "<i>P</i>, adjusted"))
     methods = "; ".join(
-        str(m).split("; p_correction")[0] for m in table["method"].drop_nulls().unique().sort().to_list()
+        escape(str(m).split("; p_correction")[0]) for m in table["method"].drop_nulls().unique().sort().to_list()
     )
     note = f"Unit: patient (first course with both windows, IMM). Test: {methods}."
     adjusted = "Adjusted: Benjamini–Hochberg within the family." if "p_adjusted" in table.columns else ""

@@ -107,7 +107,7 @@ class Translator:
         each = self.variable()
         return f"list_filter({sql}, lambda {each}: {each} IS NOT NULL)"
 
-    def _node(self, node: Node, this: Value) -> "Value | ChoiceValue":
+    def _node(self, node: Node, this: Value) -> "Value | ChoiceValue":  # noqa: C901  # one case per kind of node
         match node:
             case Literal(constant):
                 return _literal(constant)
@@ -358,6 +358,12 @@ def _substring(value: Value, arguments: list[str]) -> Value:
     return Value(f"(CASE WHEN {inside} THEN substr({value.sql}, {arguments[0]} + 1{length}) END)", "string", many=False)
 
 
+def _to_string(value: Value, _: list[str]) -> Value:
+    text = f"CAST({value.sql} AS VARCHAR)"
+    # JSON's 24 and 24.0 are one number to DuckDB, which writes both 24.0; the shorter text is the hospital's usual one.
+    return Value(f"regexp_replace({text}, '\\.0$', '')" if value.type == "decimal" else text, "string", many=False)
+
+
 _ON_LISTS: dict[str, Callable[[Value, list[str]], Value]] = {
     "exists": _exists,
     "empty": _empty,
@@ -386,7 +392,7 @@ _ON_SCALARS: dict[str, Callable[[Value, list[str]], Value]] = {
     "upper": _scalar_sql("upper({0})", "string"),
     "trim": _scalar_sql("trim({0})", "string"),
     "length": _scalar_sql("length({0})", "integer"),
-    "toString": _scalar_sql("CAST({0} AS VARCHAR)", "string"),
+    "toString": _to_string,
     "toInteger": _scalar_sql("TRY_CAST({0} AS BIGINT)", "integer"),
     "toDecimal": _scalar_sql("TRY_CAST({0} AS DOUBLE)", "decimal"),
     "substring": _substring,

@@ -5,7 +5,8 @@ key. What each verb means stands in mappings/README.md; what is refused, in etl.
 """
 
 import hashlib
-from collections.abc import Iterator, Mapping as MappingType
+from collections.abc import Iterator
+from collections.abc import Mapping as MappingType
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, TypeAlias

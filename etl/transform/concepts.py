@@ -88,10 +88,7 @@ def _is_vocabulary(name: str) -> str:
 
 
 def _preference(concept: Concept) -> str:
-    cases = " ".join(
-        f"WHEN {'starts_with(vocabulary_id, chr(66) || $$LINA_$$)' if name == 'local' else f'vocabulary_id = {quote(name)}'} THEN {rank}"
-        for rank, name in enumerate(concept.prefer)
-    )
+    cases = " ".join(f"WHEN {_is_vocabulary(name)} THEN {rank}" for rank, name in enumerate(concept.prefer))
     return f"CASE {cases} ELSE {len(concept.prefer)} END" if cases else "0"
 
 
@@ -107,8 +104,8 @@ def _candidates(work: duckdb.DuckDBPyConnection, concept: Concept) -> None:
             SELECT k, site, place, raw, raw AS code, name, "user", is_text,
                    CASE WHEN is_text THEN {text_vocabulary} WHEN a.system IS NULL THEN {without_system}
                         ELSE coalesce(v.vocabulary_id, {local}) END AS vocabulary_id
-            FROM (SELECT k, site, place, coding.system AS system, coding.code AS raw, coalesce(coding.display, text) AS name,
-                         coding."user" AS "user", false AS is_text
+            FROM (SELECT k, site, place, coding.system AS system, coding.code AS raw,
+                         coalesce(coding.display, text) AS name, coding."user" AS "user", false AS is_text
                   FROM (SELECT k, site, c.text AS text, unnest(c.codings) AS coding,
                                generate_subscripts(c.codings, 1) AS place FROM sets)
                   UNION ALL

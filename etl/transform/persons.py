@@ -58,9 +58,11 @@ def _groups(work: duckdb.DuckDBPyConnection, link_systems: Sequence[str]) -> pl.
     ).fetchall()
     if link_systems:
         edges += work.execute(
-            """WITH shared AS (SELECT site, id, identifier FROM (SELECT site, id, unnest(ids) AS identifier FROM patients)
+            """WITH named AS (SELECT site, id, unnest(ids) AS identifier FROM patients),
+                    shared AS (SELECT site, id, identifier FROM named
                                WHERE list_has_any([regexp_replace(identifier, '\\|[^|]*$', '')], ?)),
-                    first AS (SELECT identifier, min((site, id)) AS one FROM shared GROUP BY identifier HAVING count(*) > 1)
+                    first AS (SELECT identifier, min((site, id)) AS one FROM shared
+                              GROUP BY identifier HAVING count(*) > 1)
                SELECT f.one[1], f.one[2], s.site, s.id FROM shared s JOIN first f USING (identifier)""",
             [list(link_systems)],
         ).fetchall()

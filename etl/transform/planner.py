@@ -171,7 +171,7 @@ class Planner:
         return ConceptPlan(concept.name, column, concept, follows)
 
     def coding_sets(self, concept: Concept, at: Value | None) -> tuple[str, tuple[str, ...]]:
-        """SQL of the first non-empty coding set of a concept's sources; the names of followed fields come back beside."""
+        """SQL of the first non-empty coding set of a concept's sources, and the names of followed fields."""
         sets, follows = [], []
         for source in concept.sources:
             if source.startswith("$") and source != "$this":

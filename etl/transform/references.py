@@ -84,7 +84,8 @@ def _resolve_odd(work: duckdb.DuckDBPyConnection, stage: Stage) -> None:
     nothing = "SELECT NULL::VARCHAR AS site, NULL::BIGINT AS bundle, NULL::VARCHAR AS reference WHERE false"
     work.execute(
         f"""CREATE OR REPLACE TEMP TABLE odd_references AS
-            SELECT o.site, o.bundle, o.reference, coalesce(b.type, u.type, i.type) AS type, coalesce(b.id, u.id, i.id) AS id
+            SELECT o.site, o.bundle, o.reference, coalesce(b.type, u.type, i.type) AS type,
+                   coalesce(b.id, u.id, i.id) AS id
             FROM ({texts or nothing}) o
             LEFT JOIN stage.bundle_urls b ON b.site = o.site AND b.bundle = o.bundle AND b.url = o.reference
             LEFT JOIN stage.urls u ON u.site = o.site AND u.url = o.reference
@@ -99,16 +100,17 @@ def _referral(work: duckdb.DuckDBPyConnection, stage: Stage, stages: Sequence[St
     name = list(stage.plan.references)[number]
     referral = stage.plan.referrals[name]
     parts = " UNION ALL ".join(
-        f'SELECT site, bundle, unnest("back_{referral.element}") AS pointing, "taken_{name}" AS taken FROM {other.table} '
-        "WHERE newest"
+        f'SELECT site, unnest("back_{referral.element}") AS pointing, "taken_{name}" AS taken '
+        f"FROM {other.table} WHERE newest"
         for other in stages
         if other.resource == referral.referrer
     )
-    nothing = "SELECT NULL::VARCHAR AS site, NULL::BIGINT AS bundle, NULL::VARCHAR AS pointing, NULL::VARCHAR AS taken WHERE false"
+    nothing = "SELECT NULL::VARCHAR AS site, NULL::VARCHAR AS pointing, NULL::VARCHAR AS taken WHERE false"
     work.execute(
         f"""CREATE OR REPLACE TEMP TABLE referral_{number} AS
             SELECT p.site, coalesce(reference_id(p.pointing), u.id) AS here,
-                   min(coalesce(reference_type(p.taken), t.type)) AS type, min(coalesce(reference_id(p.taken), t.id)) AS id
+                   min(coalesce(reference_type(p.taken), t.type)) AS type,
+                   min(coalesce(reference_id(p.taken), t.id)) AS id
             FROM ({parts or nothing}) p
             LEFT JOIN stage.urls u ON u.site = p.site AND u.url = p.pointing
             LEFT JOIN stage.urls t ON t.site = p.site AND t.url = p.taken

@@ -1,5 +1,7 @@
 """One rule of a mapping turned into SQL: its columns, the concepts and references it needs."""
 
+from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import etl.cdm
@@ -116,7 +118,7 @@ class RulePlanner:
             if name not in types:
                 self.planner.problem(keys, f"{table} has no such column{did_you_mean(name, list(types))}")
                 continue
-            sql = self.planner.guarded(keys, lambda name=name, form=form: self._form(form, name))  # type: ignore[misc]  # the defaults bind the loop's values
+            sql = self.planner.guarded(keys, partial(self._form, form, name))
             if sql is not None:
                 columns[name] = _cast(sql, types[name], lengths.get(name))
         key = etl.cdm.KEYS.get(table)
@@ -126,31 +128,29 @@ class RulePlanner:
         return columns
 
     def _form(self, form: ColumnForm, column: str) -> str:
+        """SQL of a column form: a constant, `$name`, or one verb with what belongs to it."""
         if form is None:
             return "NULL"
-        if isinstance(form, bool | int | float):
-            return str(form)
         if isinstance(form, str):
             return self._ref(form, column) if form.startswith("$") else quote(form)
-        known = {"lookup", "first", "text", "reference", "row_of", "path", "first_of", "field", "value", "when_set"}
-        verb = next((name for name in known if name in form), None)
-        if "lookup" in form:
-            return self._lookup(form, column)
-        if "when_set" in form:
-            return self._when_set(str(form["when_set"]), str(form["value"]))
-        if verb == "first":
-            return f"coalesce({', '.join(self._form(one, column) for one in form['first'])})"
-        if verb == "text":
-            return "(" + " || ".join(self._text_part(one, column) for one in form["text"]) + ")"
-        if verb == "reference":
-            return self._reference(form, column)
-        if verb == "row_of":
-            return self._row_of(str(form["row_of"]))
-        if verb in {"path", "first_of"}:
-            return self._path(form)
-        if verb in {"field", "value"}:
-            return self._form(f"${form[verb]}" if verb == "field" else form["value"], column)
-        raise PathError(f"unknown form {sorted(form)}{did_you_mean(next(iter(form), ''), sorted(known))}")
+        if not isinstance(form, dict):
+            return str(form)
+        verbs: dict[str, Callable[[], str]] = {
+            "lookup": lambda: self._lookup(form, column),
+            "when_set": lambda: self._when_set(str(form["when_set"]), str(form["value"])),
+            "first": lambda: f"coalesce({', '.join(self._form(one, column) for one in form['first'])})",
+            "text": lambda: "(" + " || ".join(self._text_part(one, column) for one in form["text"]) + ")",
+            "reference": lambda: self._reference(form, column),
+            "row_of": lambda: self._row_of(str(form["row_of"])),
+            "path": lambda: self._path(form),
+            "first_of": lambda: self._path(form),
+            "field": lambda: self._form(f"${form['field']}", column),
+            "value": lambda: self._form(form["value"], column),
+        }
+        verb = next((name for name in verbs if name in form), None)
+        if verb is None:
+            raise PathError(f"unknown form {sorted(form)}{did_you_mean(next(iter(form), ''), list(verbs))}")
+        return verbs[verb]()
 
     def _when_set(self, other: str, value: str) -> str:
         """A constant that stands beside another column, and only when that has a value."""
@@ -163,7 +163,7 @@ class RulePlanner:
         if isinstance(form, str) and not any(letter.isalpha() for letter in form):
             return quote(form)
         if isinstance(form, str) and not form.startswith("$"):
-            form = {"path": form}
+            form = {"path": f"({form}).toString()"}  # 24.0 of the source is written 24
         return f"CAST({self._form(form, column)} AS VARCHAR)"
 
     def _path(self, form: dict[str, Any]) -> str:

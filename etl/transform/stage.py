@@ -44,7 +44,8 @@ def read_stage(work: duckdb.DuckDBPyConnection, stage: Stage, shards: Sequence[P
     meta = ", ".join(f'"{name}"' for name in _META)
     sites = ", ".join(quote(site) for site in stage.sites)
     work.execute(
-        f"CREATE TABLE {stage.table} AS SELECT {meta}, zone{expressions}, ({plan.outcome})::VARCHAR AS outcome, true AS newest "
+        f"CREATE TABLE {stage.table} AS SELECT {meta}, zone{expressions}, "
+        f"({plan.outcome})::VARCHAR AS outcome, true AS newest "
         f"FROM (SELECT *, {_zones(stage.sites, settings)} AS zone FROM {source} WHERE site IN ({sites}))"
     )
     _supersede(work, stage.table)

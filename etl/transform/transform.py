@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import duckdb
@@ -14,7 +15,7 @@ from etl.settings import Settings
 from etl.transform.concepts import load_lookups, load_systems_and_units
 from etl.transform.macros import create_macros
 from etl.transform.persons import map_persons
-from etl.transform.plan import Plan
+from etl.transform.plan import Plan, followed_column
 from etl.transform.planner import Planner
 from etl.transform.references import index_targets, processing_order, resolve_references
 from etl.transform.rule_planner import RulePlanner
@@ -65,13 +66,13 @@ def _link(planner: Planner, planners: Sequence[tuple[str, tuple[str, ...], Plann
         if not served:
             planner.problem(("fields", follow.name), f"{follow.to} has no mapping file, so it cannot be followed")
         for other in served:
-            planner.guarded(("fields", follow.name), lambda other=other, path=follow.path: other.serve_follow(path))  # type: ignore[misc]
+            planner.guarded(("fields", follow.name), partial(other.serve_follow, follow.path))
     for referral in planner.plan.referrals.values():
         served = [other for resource, _, other in planners if resource == referral.referrer]
         if not served:
             planner.problem(("fields", referral.name), f"{referral.referrer} has no mapping file")
         for other in served:
-            planner.guarded(("fields", referral.name), lambda other=other, one=referral: other.serve_referral(one))  # type: ignore[misc]
+            planner.guarded(("fields", referral.name), partial(other.serve_referral, referral))
 
 
 def transform(
@@ -129,8 +130,6 @@ def _number_rules(work: duckdb.DuckDBPyConnection, stages: Sequence[Stage], sha:
 
 def _follow(work: duckdb.DuckDBPyConnection, stage: Stage, stages: Sequence[Stage]) -> None:
     """Coding sets of concepts that are read from a referenced or contained resource."""
-    from etl.transform.plan import followed_column
-
     for concept in [one for one in stage.plan.concepts.values() if one.follows]:
         for name in concept.follows:
             follow = stage.plan.follows[name]
@@ -198,7 +197,8 @@ def _note_unmapped(work: duckdb.DuckDBPyConnection, stage: Stage, concept_tables
                 WHERE s.outcome IS NULL AND r.standard = 0
                   AND NOT (r.source_value = r.source_name AND regexp_matches(r.code, '[0-9]') AND {is_value})
                   AND NOT EXISTS (SELECT 1 FROM vocab.code_map m WHERE m.source_vocabulary_id = r.vocabulary
-                                  AND m.source_code = r.code AND m.site IN (s.site, '') AND m.target_vocabulary_id = 'None')
+                                  AND m.source_code = r.code AND m.site IN (s.site, '')
+                                  AND m.target_vocabulary_id = 'None')
                 GROUP BY ALL"""
         )
 

@@ -71,7 +71,8 @@ def write_rule(
     incomplete = _drop_incomplete(work, table, plan.rule.table)
     work.execute(f"INSERT INTO out.{plan.rule.table} BY NAME SELECT * EXCLUDE (_n, _key) FROM {table}")
     work.execute(
-        f"INSERT INTO lin.cdm_row SELECT {quote(plan.rule.table)}, _key, {rule_id}, _n FROM {table} WHERE _key IS NOT NULL"
+        f"INSERT INTO lin.cdm_row SELECT {quote(plan.rule.table)}, _key, {rule_id}, _n FROM {table} "
+        "WHERE _key IS NOT NULL"
     )
     _write_precision(work, stage, plan, table)
     if not plan.rule.for_each:
@@ -168,7 +169,8 @@ def _write_precision(work: duckdb.DuckDBPyConnection, stage: Stage, plan: RulePl
         text = source.removeprefix("s.")
         work.execute(
             f"""INSERT INTO lin.precision
-                SELECT {quote(plan.rule.table)}, r._key, {quote(column)}, fhir_precision(s.{text}, s.zone), {quote(field)}
+                SELECT {quote(plan.rule.table)}, r._key, {quote(column)}, fhir_precision(s.{text}, s.zone),
+                       {quote(field)}
                 FROM {table} r JOIN {stage.table} s ON s.n = r._n
                 WHERE length(s.{text}) < 10 AND r._key IS NOT NULL"""
         )

@@ -80,6 +80,11 @@ def _responses(kids):
         child.marrow(29, 4.9, "negative")
         if counts:
             child.counts(29, *counts)
+    child = kids.add("crh")
+    child.course()
+    child.marrow(-3, 50.0, "50%")
+    child.marrow(29, 1.0, "negative")
+    child.counts(29, 0.6, 60.0)
     child = kids.add("rr without post")
     child.course()
     child.marrow(-3, 50.0, "50%")
@@ -337,6 +342,21 @@ def test_mrd_is_high_from_one_percent_and_unknown_without_a_number(patient):
 )
 def test_the_response_follows_the_state(course, name, response, negative):
     assert (course(name)["response_cr"], course(name)["mrd_neg_post"]) == (response, negative)
+
+
+def test_the_depth_of_a_remission_is_listed(children):
+    numbers, derived = children
+    names = {number: name for name, number in numbers.items()}
+    depths = {
+        names[person]: depth for person, depth in derived.course_times.select("person_id", "cr_depth").iter_rows()
+    }
+    assert [depths[name] for name in ("cr", "crh", "anc at limit", "no counts", "mrdpos without post")] == [
+        "CR",
+        "CRh",
+        "CRh",
+        None,
+        None,
+    ]
 
 
 def test_a_later_remission_means_the_child_was_not_refractory(patient):

@@ -80,6 +80,10 @@ def test_a_query_that_fails_says_so_without_a_traceback_of_the_driver(truth_cdm)
         truth_cdm.query("SELECT nothing FROM nowhere")
 
 
+def test_values_can_be_bound(truth_cdm):
+    assert truth_cdm.query("SELECT CAST(:x AS BIGINT) AS x, 'a:b' AS y", x=7).rows() == [(7, "a:b")]
+
+
 def test_columns_that_a_cdm_lacks_read_as_null(tmp_path):
     url = _database(tmp_path / "x.duckdb", ["person"])
     with duckdb.connect(tmp_path / "x.duckdb") as connection:

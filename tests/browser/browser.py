@@ -35,9 +35,7 @@ def open_browser() -> Iterator[Browser]:
         try:
             browser = playwright.chromium.launch(executable_path=executable(), args=list(ARGUMENTS))
         except Error as reason:
-            pytest.skip(
-                f"no Chromium: {reason.message.splitlines()[0]} (apt-get install chromium, or playwright install chromium)"
-            )
+            pytest.skip(f"no Chromium (install Debian's chromium or playwright's): {reason.message.splitlines()[0]}")
         try:
             yield browser
         finally:

@@ -263,6 +263,20 @@ def _with_references(row: dict[str, Any], case: Case, results: Results, with_rul
     return shown
 
 
+def _differences(actual: dict[str, list[dict[str, Any]]], wanted: dict[str, list[dict[str, Any]]]) -> list[str]:
+    """What is not as the case says, a line each: table, row, column, wanted, written."""
+    lines = []
+    for table in sorted(actual.keys() | wanted.keys()):
+        written, listed = actual.get(table, []), wanted.get(table, [])
+        if len(written) != len(listed):
+            lines.append(f"{table}: {len(listed)} rows wanted, {len(written)} written: {written}")
+            continue
+        for number, (row, want) in enumerate(zip(written, listed, strict=True), 1):
+            names = [name for name in row.keys() | want.keys() if row.get(name) != want.get(name)]
+            lines += [f"{table}[{number}].{name}: {want.get(name)!r} wanted, {row.get(name)!r} written" for name in names]
+    return lines
+
+
 @pytest.mark.parametrize("case", [pytest.param(case, id=case.content.get("title", case.name)) for case in CASES])
 def test_case(case: Case, results: dict[str, Results | Exception]) -> None:
     found = results[case.name]
@@ -275,7 +289,8 @@ def test_case(case: Case, results: dict[str, Results | Exception]) -> None:
         table: _ordered([_with_references(row, case, found, with_rule) for row in rows])
         for table, rows in found.rows[case.name].items()
     }
-    assert actual == {table: _ordered(rows) for table, rows in expected.items() if rows}, case.path
+    wanted = {table: _ordered(rows) for table, rows in expected.items() if rows}
+    assert not _differences(actual, wanted), case.path
     outcomes = found.outcomes[case.name]
     assert dict(outcomes["skipped"]) == (case.content.get("skip") or {}), case.path
     assert dict(outcomes["rejected"]) == (case.content.get("reject") or {}), case.path

@@ -127,6 +127,25 @@ def test_curve_steps_hold_enough_events_and_leavers(released: Tables) -> None:
         assert (gaps >= 5).all()
 
 
+def test_steps_in_time_and_away_from_the_primary_analysis_are_not_small(released: Tables) -> None:
+    shown = released["risk_table"].drop_nulls("at_risk").sort("endpoint", "stratum", "time")
+    for column in ("at_risk", "cumulative_events", "cumulative_censored"):
+        steps = shown.select(pl.col(column).diff().abs().over("endpoint", "stratum")).to_series().drop_nulls()
+        assert not steps.is_between(1, 4).any(), column
+    table = released["sensitivity"].drop_nulls("n")
+    key = ["endpoint", "stratum", "quantity"]
+    primary = table.filter(pl.col("analysis_id") == "primary")
+    both = table.join(primary, on=key, suffix="_primary", nulls_equal=True)
+    for column in ("n", "events"):
+        assert both.filter((pl.col(column) - pl.col(f"{column}_primary")).abs().is_between(1, 4)).is_empty()
+
+
+def test_no_note_with_a_figure_is_released(released: Tables) -> None:
+    for name, table in released.items():
+        if "note" in table.columns:
+            assert not table["note"].drop_nulls().str.contains(r"\d").any(), name
+
+
 def test_texts_that_repeat_counts_are_withheld(released: Tables) -> None:
     assert not set(WITHHELD) & set(released)
     hidden = released["prediction"].filter(pl.col("k").is_null())
