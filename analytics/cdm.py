@@ -89,6 +89,14 @@ class Cdm:
         sql = f"SELECT count({expression}) AS n FROM {self.schema}.{table}" + (f" WHERE {where}" if where else "")
         return int(self.query(sql)["n"][0])
 
+    def __enter__(self) -> "Cdm":
+        """The CDM itself: `with open_cdm(url) as cdm`."""
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        """Gives the connections back, so that the same process may write to the database again."""
+        self.close()
+
     def close(self) -> None:
         """Gives the connections back; the object cannot be used afterwards."""
         self.engine.dispose()

@@ -6,6 +6,7 @@ import polars as pl
 
 from analytics.cdm import Cdm, number_list
 from analytics.concept_sets import ConceptSets, resolve_concept_sets
+from analytics.records import COLUMNS
 from analytics.study import Study
 
 OK, WARNING, MISSING = "ok", "warning", "missing"
@@ -14,6 +15,12 @@ NEEDED = (
     "procedure_occurrence", "care_site",
 )  # fmt: skip
 WISHED = ("death", "specimen", "cdm_source")
+KEYS = (
+    "person_id", "drug_concept_id", "drug_source_concept_id", "drug_type_concept_id", "drug_exposure_start_date",
+    "drug_exposure_start_datetime", "visit_occurrence_id", "condition_concept_id", "condition_source_concept_id",
+    "measurement_concept_id", "value_as_concept_id",
+)  # fmt: skip
+"""Columns without which not even these checks can be asked; any other that lacks is read as NULL."""
 
 
 @dataclass(frozen=True)
@@ -34,7 +41,7 @@ def check_study(cdm: Cdm, study: Study) -> StudyCheck:
     Raises CdmError only when the database itself refuses to answer.
     """
     lines = _tables(cdm)
-    lines += [_vocabulary(cdm)]
+    lines += [*_columns(cdm), _vocabulary(cdm)]
     if any(status == MISSING for _, status, _, _ in lines):
         return _finished(lines)
     sets = resolve_concept_sets(cdm, study, strict=False)
@@ -59,6 +66,17 @@ def _tables(cdm: Cdm) -> list[_Line]:
         (f"table {table}", OK if cdm.has(table) else WARNING, None, "" if cdm.has(table) else "not there")
         for table in WISHED
     ]
+    return lines
+
+
+def _columns(cdm: Cdm) -> list[_Line]:
+    lines: list[_Line] = []
+    for table, names in COLUMNS.items():
+        there = cdm.columns.get((cdm.schema.lower(), table))
+        lacking = [name for name in names if there is not None and name not in there]
+        if lacking:
+            status = MISSING if set(lacking) & set(KEYS) else WARNING
+            lines.append((f"columns of {table}", status, len(lacking), "not there: " + ", ".join(lacking)))
     return lines
 
 
@@ -95,7 +113,7 @@ def _content(cdm: Cdm, sets: ConceptSets, study: Study) -> list[_Line]:
     timed = cdm.count(
         "drug_exposure", "drug_exposure_start_datetime", where=f"({drug}) AND drug_type_concept_id IN ({types})"
     )
-    placed = cdm.count("drug_exposure", "visit_occurrence_id", where=f"({drug})")
+    placed = cdm.count("drug_exposure", "visit_occurrence_id", where=f"({drug}) AND drug_type_concept_id IN ({types})")
     ball = cdm.count(
         "condition_occurrence",
         "DISTINCT person_id",
@@ -106,7 +124,7 @@ def _content(cdm: Cdm, sets: ConceptSets, study: Study) -> list[_Line]:
     return [
         ("bags of blinatumomab", OK if bags else (WARNING if orders else MISSING), bags, _bag_detail(bags, orders)),
         _share("bags with a time", timed, bags, "courses are cut by days, not hours"),
-        _share("bags with a visit", placed, bags + orders, "their site is unknown"),
+        _share("bags with a visit", placed, bags, "their site is unknown"),
         ("persons with B-ALL", OK if ball else MISSING, ball, "" if ball else "no condition in CS_BALL"),
         ("marrow blasts", OK if blasts else WARNING, blasts, "" if blasts else "states come from MRD alone"),
         ("marrow MRD", OK if mrd else WARNING, mrd, "" if mrd else "no state can be told from another but RR"),

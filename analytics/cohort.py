@@ -9,6 +9,8 @@ from analytics.findings import Findings
 from analytics.records import Records
 from analytics.study import Study
 
+_TREATED = "with a blinatumomab record"
+
 ATTRITION = {"step": pl.String, "unit": pl.String, "n": pl.Int64, "excluded": pl.Int64, "reason": pl.String}
 
 
@@ -18,7 +20,7 @@ def derive_full_analysis_set(
     """The FAS, and the steps to it.
 
     First frame: person_id, site, sex, birth_date, diagnosis_date, first_blina_date, age_years (at the first bag).
-    Second: `ATTRITION`, from persons with any blinatumomab record to the FAS.
+    Second: `ATTRITION`, from persons with B-ALL and any blinatumomab record to the FAS.
     """
     first = courses.filter(pl.col("course_no") == 1).select("person_id", "site", first_blina_date="start_date")
     persons = records.persons.join(first, on="person_id", how="left").join(diagnoses, on="person_id", how="left")
@@ -28,14 +30,21 @@ def derive_full_analysis_set(
     limit = pl.col("first_blina_date") + pl.duration(days=study.get("ball.days_after_first_bag"))
     steps: list[tuple[str, str, pl.Expr]] = [
         ("with a valid bag", "no valid bag", pl.col("first_blina_date").is_not_null()),
-        ("with B-ALL", "no B-ALL", (pl.col("first_ball_date") <= limit).fill_null(value=False)),
+        (
+            "with B-ALL in time",
+            "B-ALL only recorded later",
+            (pl.col("first_ball_date") <= limit).fill_null(value=False),
+        ),
         ("FAS", "not a child at the first bag", is_child.fill_null(value=False)),
     ]
-    kept, rows = persons, [("with a blinatumomab record", "patient", persons.height, 0, "")]
+    kept = persons.filter(pl.col("first_ball_date").is_not_null())
+    rows = [(_TREATED, "patient", kept.height, 0, "")]
     for step, reason, holds in steps:
         before, kept = kept.height, kept.filter(holds)
         rows.append((step, "patient", kept.height, before - kept.height, reason))
     findings.count("dq_diagnosis_absent", kept.filter(pl.col("diagnosis_date").is_null()), kept)
+    twins = kept.filter(pl.len().over("birth_date", "sex") > 1)
+    findings.count("dq_person_possible_duplicate", twins, kept)
     findings.count("dq_sex_missing", kept.filter(pl.col("sex").is_null()), kept)
     fas = kept.with_columns(age_years=age.round(2)).select(
         "person_id", "site", "sex", "birth_date", "diagnosis_date", "diagnosis_id", "first_blina_date", "age_years"
@@ -81,13 +90,10 @@ def whole_attrition(
         ("EVAL", "course", evaluable, courses.height - evaluable, "too short, or no adequate marrow before and after"),
         ("IMM", "patient", n_pairs, first - n_pairs, "first course without both T-cell windows"),
     ]
+    is_treated = pl.col("step") == _TREATED
     steps = steps.with_columns(
-        excluded=pl.when(pl.col("step") == "with a blinatumomab record")
-        .then(max(persons - treated, 0))
-        .otherwise("excluded"),
-        reason=pl.when(pl.col("step") == "with a blinatumomab record")
-        .then(pl.lit("never given blinatumomab"))
-        .otherwise("reason"),
+        excluded=pl.when(is_treated).then(max(with_ball - treated, 0)).otherwise("excluded"),
+        reason=pl.when(is_treated).then(pl.lit("never given blinatumomab")).otherwise("reason"),
     )
     frames = [pl.DataFrame(rows, schema=ATTRITION, orient="row") for rows in (before, after)]
     return pl.concat([frames[0], steps.cast(ATTRITION), frames[1]])  # type: ignore[arg-type]

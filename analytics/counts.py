@@ -35,6 +35,29 @@ def cell_counts(
     return rows.filter(known & ~pl.col("is_percent")).select(VALUES)
 
 
+def subset_counts(records: Records, sets: ConceptSets, study: Study, findings: Findings) -> pl.DataFrame:
+    """T and B cells in 10*9/L (columns `VALUES`): measured counts, and % × lymphocytes of the same draw without one.
+
+    A count from a percentage (R30, grade B) carries the id of the percentage's row and is counted.
+    """
+    measured = cell_counts(records, study.get("tcell_analytes"), sets, study, findings)
+    lymphocytes = cell_counts(records, {"lymphocytes": "CS_LYMPHOCYTES_ABS"}, sets, study, findings)
+    lymphocytes = lymphocytes.filter(pl.col("operator").is_null()).select(
+        "person_id", "date", "time", all_cells="value"
+    )
+    is_percent = pl.any_horizontal(
+        pl.col(one).is_in(study.get("units_cells.percent")) for one in ("unit_source_value", "unit_code")
+    )
+    percent = _rows(records, study.get("tcell_percent"), sets).filter(is_percent, pl.col("operator").is_null())
+    findings.count("dq_pct_beside_absolute", percent, records.measurements)
+    draw = ["person_id", "date", "time"]
+    lacking = percent.join(measured, on=["person_id", "analyte", "date"], how="anti")
+    made = lacking.join(lymphocytes.unique(draw, maintain_order=True), on=draw, nulls_equal=True)
+    made = made.with_columns(value=(pl.col("value_as_number") / 100 * pl.col("all_cells")).round(9))
+    findings.count("dq_abs_from_pct", made, percent)
+    return pl.concat([measured, made.select(VALUES)])
+
+
 def concentrations(
     records: Records, analytes: Mapping[str, str], factors: Mapping[str, float], sets: ConceptSets, findings: Findings
 ) -> pl.DataFrame:

@@ -6,6 +6,9 @@ from analytics.exposure import HOUR
 from analytics.findings import Findings
 from analytics.study import Study
 
+COURSE_RULE = "course@1"
+"""The algorithm of PROTOCOL.md 5.4 as a rule id; its numbers are parameters of their own."""
+
 
 def number_courses(bags: pl.DataFrame, study: Study) -> pl.DataFrame:
     """The bags with gap_hours (to the bag before, null for the first), course_no (from 1) and interruption_hours.
@@ -57,7 +60,7 @@ def derive_courses(bags: pl.DataFrame, orders: pl.DataFrame, study: Study, findi
         courses,
         table="study_course",
         field="start_date,end_date,infusion_days,interruption_hours",
-        rule="course@1",
+        rule=COURSE_RULE,
         source_table="drug_exposure",
         source_id="bag_ids",
         key=("person_id", "course_no"),

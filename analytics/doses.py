@@ -81,7 +81,8 @@ def derive_doses(bags: pl.DataFrame, courses: pl.DataFrame, study: Study, findin
     )
     is_flat = (pl.col("weight_kg") >= rule["flat_from_kg"]).fill_null(value=True) | pl.col("bsa_m2").is_null()
     # Bag changes are not to the minute: a bag that starts in the night before still belongs to the new day.
-    later = pl.col("dose").filter(pl.col("day") >= steps["from_day"] - 0.25)
+    later = pl.col("dose").filter(pl.col("day") >= steps["from_day"] - steps["tolerance_d"])
+    _count_overfill(dosed, study, findings)
     doses = (
         dosed.sort("start")
         .group_by(keys)
@@ -103,6 +104,17 @@ def derive_doses(bags: pl.DataFrame, courses: pl.DataFrame, study: Study, findin
     doses = doses.with_columns(dose_regimen=regimen)
     _count(doses, per, rule, findings)
     return doses.select(*keys, "dose_regimen", step_dose=pl.col("step_dose").cast(pl.Int8))
+
+
+def _count_overfill(dosed: pl.DataFrame, study: Study, findings: Findings) -> None:
+    """R05: bags that hold more than their rate delivers; the delivered dose counts."""
+    factors = _floats(study.get("dose_convert.quantity_units_ug"))
+    content = pl.col("quantity") * pl.col("dose_unit_source_value").str.to_lowercase().replace_strict(
+        factors, default=None, return_dtype=pl.Float64
+    )
+    delivered = pl.col("dose") * (pl.col("end") - pl.col("start")).dt.total_microseconds() / (24 * HOUR)
+    overfull = content > (1 + study.get("dose_check.overfill")) * delivered
+    findings.count("dq_overfill", dosed.filter(overfull), dosed)
 
 
 def _nominal(dose: pl.Expr, rule: dict[str, list[float]]) -> pl.Expr:

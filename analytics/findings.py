@@ -66,7 +66,7 @@ class Findings:
     def evidence_frame(self) -> pl.DataFrame:
         """All evidence: the columns of `EVIDENCE`; `key` is person_id or person_id:course_no."""
         frames = [pl.DataFrame(schema=EVIDENCE), *(one.cast(EVIDENCE) for one in self._evidence)]  # type: ignore[arg-type]
-        return pl.concat(frames).unique(maintain_order=True)
+        return pl.concat(frames).unique().sort(list(EVIDENCE))
 
     def counters_frame(self, sites: pl.DataFrame) -> pl.DataFrame:
         """All counters by site and over all sites, zeros included; `sites`: person_id, site."""

@@ -3,7 +3,7 @@
 import polars as pl
 
 from analytics.concept_sets import ConceptSets
-from analytics.counts import cell_counts, concentrations
+from analytics.counts import concentrations, subset_counts
 from analytics.courses import days_between
 from analytics.findings import Findings
 from analytics.records import Records
@@ -33,9 +33,8 @@ def derive_lab_windows(
 
     `courses` has start_date, end_date, next_start_date, step_dose, site.
     """
-    cells = cell_counts(records, study.get("tcell_analytes"), sets, study, findings)
+    cells = subset_counts(records, sets, study, findings)
     _check_subsets(cells, study, findings)
-    _count_percentages(records, sets, study, findings)
     near = _near(courses, cells)
     after_end = days_between(pl.col("end_date"), pl.col("date"))
     before_next = days_between(pl.col("date"), pl.col("next_start_date"))
@@ -161,7 +160,7 @@ def _first_b_cells(first: pl.DataFrame, records: Records, sets: ConceptSets, stu
     """`cd19_bcell_loss@1`: the first peripheral CD19 count (10*9/L) after course 1 (A16)."""
     rule = study.get("cd19_bcell_loss")
     # These rows are counted once already, by the lab windows.
-    counts = cell_counts(records, {"CD19": study.get("tcell_analytes.CD19")}, sets, study, Findings())
+    counts = subset_counts(records, sets, study, Findings()).filter(pl.col("analyte") == "CD19")
     after = first.select(*_KEYS, "end_date").join(counts, on="person_id")
     day = days_between(pl.col("end_date"), pl.col("date"))
     after = after.filter(day.is_between(rule["first_day"], rule["last_day"]))
@@ -179,12 +178,6 @@ def _check_subsets(cells: pl.DataFrame, study: Study, findings: Findings) -> Non
     )
     exceeds = (pl.col("CD4") + pl.col("CD8") - pl.col("CD3")).round(6) > study.get("subset_sum.tolerance")
     findings.count("dq_subset_sum_exceeds", draws.filter(exceeds), draws)
-
-
-def _count_percentages(records: Records, sets: ConceptSets, study: Study, findings: Findings) -> None:
-    """R30, R31: percentages beside absolute counts, which are never read as counts."""
-    percent = records.measurements.filter(sets.within("measurement_concept_id", *study.get("tcell_percent").values()))
-    findings.count("dq_pct_beside_absolute", percent, records.measurements)
 
 
 def _count_windows(courses: pl.DataFrame, windows: pl.DataFrame, study: Study, findings: Findings) -> None:

@@ -28,7 +28,7 @@ def derive_indications(
         patients = patients.join(one, on="person_id", how="left")
     patients = _decided(patients, study)
     _record(patients, study, findings)
-    patients = _burden_reduction(patients, records, sets, study)
+    patients = _burden_reduction(patients, records, sets, study, findings)
     return patients.with_columns(km_stratum=stratum(study))
 
 
@@ -115,10 +115,11 @@ def _decided(patients: pl.DataFrame, study: Study) -> pl.DataFrame:
     )
 
 
-def _burden_reduction(patients: pl.DataFrame, records: Records, sets: ConceptSets, study: Study) -> pl.DataFrame:
+def _burden_reduction(
+    patients: pl.DataFrame, records: Records, sets: ConceptSets, study: Study, findings: Findings
+) -> pl.DataFrame:
     """`burden_reduction@1`: systemic chemotherapy from the relapse to the first bag; null without any drug record."""
-    rule = study.get("burden_reduction")
-    words = "|".join(study.get("intrathecal_words.words"))
+    rule, words = study.get("burden_reduction"), "|".join(study.get("intrathecal_words.words"))
     drugs = records.drugs.join(patients.select("person_id", "first_blina_date", "rr_date"), on="person_id")
     day = days_between(pl.col("first_blina_date"), pl.col("drug_exposure_start_date"))
     drugs = drugs.filter(
@@ -130,15 +131,21 @@ def _burden_reduction(patients: pl.DataFrame, records: Records, sets: ConceptSet
     )
     chemo = sets.within("drug_concept_id", "CS_CHEMO") | sets.within("drug_source_concept_id", "CS_CHEMO")
     after = (pl.col("drug_exposure_start_date") >= pl.col("rr_date")).fill_null(value=True)
-    by_person = drugs.group_by("person_id").agg(systemic=(chemo & ~intrathecal & after).any())
-    reduced = (
-        pl.when(pl.col("indication") == RR).then(pl.col("systemic").cast(pl.Int8)).otherwise(pl.lit(0, dtype=pl.Int8))
+    counted = pl.col("drug_exposure_id").filter(chemo & ~intrathecal & after)
+    patients = patients.join(drugs.group_by("person_id").agg(chemo_ids=counted.sort()), on="person_id", how="left")
+    is_rr = pl.col("indication") == RR
+    findings.evidence(
+        patients.filter(is_rr & (pl.col("chemo_ids").list.len() > 0)),
+        table="study_patient",
+        field="burden_reduction_chemo",
+        rule=study.rule("burden_reduction"),
+        source_table="drug_exposure",
+        source_id="chemo_ids",
     )
-    return (
-        patients.join(by_person, on="person_id", how="left")
-        .with_columns(burden_reduction_chemo=reduced)
-        .drop("systemic")
-    )
+    reduced = pl.when(is_rr).then((pl.col("chemo_ids").list.len() > 0).cast(pl.Int8))
+    return patients.with_columns(
+        burden_reduction_chemo=reduced.otherwise(pl.lit(0, dtype=pl.Int8)),
+    ).drop("chemo_ids")
 
 
 def _record(patients: pl.DataFrame, study: Study, findings: Findings) -> None:

@@ -9,37 +9,49 @@ from analytics.cdm import Cdm, number_list
 from analytics.concept_sets import ConceptSets
 from analytics.study import Study, data_lock
 
-_DRUG = (
-    "drug_exposure_id person_id drug_concept_id drug_source_concept_id drug_type_concept_id drug_source_value "
-    "drug_exposure_start_date drug_exposure_start_datetime drug_exposure_end_date drug_exposure_end_datetime quantity "
-    "dose_unit_source_value sig stop_reason days_supply route_concept_id route_source_value visit_occurrence_id"
-)
-_CONDITION = (
-    "condition_occurrence_id person_id condition_concept_id condition_source_concept_id condition_start_date "
-    "condition_source_value visit_occurrence_id"
-)
-_OBSERVATION = (
-    "observation_id person_id observation_concept_id observation_date value_as_concept_id qualifier_concept_id "
-    "observation_source_value value_source_value qualifier_source_value observation_event_id obs_event_field_concept_id"
-)
-_MEASUREMENT = (
-    "measurement_id person_id measurement_concept_id measurement_source_concept_id measurement_date "
-    "measurement_datetime operator_concept_id value_as_number value_as_concept_id unit_concept_id unit_source_value "
-    "measurement_source_value value_source_value measurement_event_id meas_event_field_concept_id"
-)
-_PROCEDURE = (
-    "procedure_occurrence_id person_id procedure_concept_id procedure_source_concept_id procedure_date "
-    "procedure_source_value"
-)
-_VISIT = (
-    "visit_occurrence_id person_id visit_concept_id visit_start_date visit_end_date care_site_id "
-    "discharged_to_source_value"
-)
-_SPECIMEN = (
-    "specimen_id person_id specimen_concept_id specimen_date anatomic_site_concept_id specimen_source_value "
-    "anatomic_site_source_value"
-)
-_PERSON = "person_id gender_concept_id year_of_birth month_of_birth day_of_birth birth_datetime care_site_id"
+_NAMES = {
+    "drug_exposure": (
+        "drug_exposure_id person_id drug_concept_id drug_source_concept_id drug_type_concept_id drug_source_value "
+        "drug_exposure_start_date drug_exposure_start_datetime drug_exposure_end_date drug_exposure_end_datetime "
+        "quantity dose_unit_source_value sig stop_reason days_supply route_concept_id route_source_value "
+        "visit_occurrence_id"
+    ),
+    "condition_occurrence": (
+        "condition_occurrence_id person_id condition_concept_id condition_source_concept_id condition_start_date "
+        "condition_source_value visit_occurrence_id"
+    ),
+    "observation": (
+        "observation_id person_id observation_concept_id observation_date value_as_concept_id qualifier_concept_id "
+        "observation_source_value value_source_value qualifier_source_value observation_event_id "
+        "obs_event_field_concept_id"
+    ),
+    "measurement": (
+        "measurement_id person_id measurement_concept_id measurement_source_concept_id measurement_date "
+        "measurement_datetime operator_concept_id value_as_number value_as_concept_id unit_concept_id "
+        "unit_source_value measurement_source_value value_source_value measurement_event_id "
+        "meas_event_field_concept_id"
+    ),
+    "procedure_occurrence": (
+        "procedure_occurrence_id person_id procedure_concept_id procedure_source_concept_id procedure_date "
+        "procedure_source_value"
+    ),
+    "visit_occurrence": (
+        "visit_occurrence_id person_id visit_concept_id visit_start_date visit_end_date care_site_id "
+        "discharged_to_source_value"
+    ),
+    "specimen": (
+        "specimen_id person_id specimen_concept_id specimen_date anatomic_site_concept_id specimen_source_value "
+        "anatomic_site_source_value"
+    ),
+    "person": ("person_id gender_concept_id year_of_birth month_of_birth day_of_birth birth_datetime care_site_id"),
+}
+
+COLUMNS: dict[str, tuple[str, ...]] = {table: tuple(names.split()) for table, names in _NAMES.items()} | {
+    "death": ("person_id", "death_date"),
+    "care_site": ("care_site_id", "care_site_source_value", "care_site_name"),
+    "cdm_source": ("source_release_date",),
+}
+"""The columns that the study reads, by table."""
 
 CONDITION_FIELD = 1147127
 """condition_occurrence.condition_occurrence_id as an event field concept (asserted in PROTOCOL.md section 7)."""
@@ -75,13 +87,13 @@ def read_records(cdm: Cdm, sets: ConceptSets, study: Study) -> Records:
         f"WHERE drug_concept_id IN ({blinatumomab}) OR drug_source_concept_id IN ({blinatumomab}))"
     )
     released = cdm.read("cdm_source", ["source_release_date"])["source_release_date"]
-    procedures = cdm.read("procedure_occurrence", _PROCEDURE.split(), where=whose)
-    deaths = cdm.read("death", ["person_id", "death_date"], where=whose)
+    procedures = cdm.read("procedure_occurrence", COLUMNS["procedure_occurrence"], where=whose)
+    deaths = cdm.read("death", COLUMNS["death"], where=whose)
     return Records(
         persons=_persons(cdm, whose),
-        drugs=cdm.read("drug_exposure", _DRUG.split(), where=whose),
-        conditions=cdm.read("condition_occurrence", _CONDITION.split(), where=whose),
-        observations=cdm.read("observation", _OBSERVATION.split(), where=whose),
+        drugs=cdm.read("drug_exposure", COLUMNS["drug_exposure"], where=whose),
+        conditions=cdm.read("condition_occurrence", COLUMNS["condition_occurrence"], where=whose),
+        observations=cdm.read("observation", COLUMNS["observation"], where=whose),
         measurements=_measurements(cdm, whose),
         procedures=procedures,
         visits=_visits(cdm, whose),
@@ -92,8 +104,9 @@ def read_records(cdm: Cdm, sets: ConceptSets, study: Study) -> Records:
 
 
 def _persons(cdm: Cdm, whose: str) -> pl.DataFrame:
-    persons = cdm.read("person", _PERSON.split(), where=whose)
-    written = pl.date("year_of_birth", pl.col("month_of_birth").fill_null(7), pl.col("day_of_birth").fill_null(15))
+    # An unknown day or month of birth is the middle, as OMOP's Themis convention has it.
+    persons = cdm.read("person", COLUMNS["person"], where=whose)
+    written = pl.date("year_of_birth", pl.col("month_of_birth").fill_null(6), pl.col("day_of_birth").fill_null(15))
     return persons.with_columns(
         sex=pl.col("gender_concept_id").replace_strict({8507: "M", 8532: "F"}, default=None, return_dtype=pl.String),
         birth_date=pl.coalesce(pl.col("birth_datetime").dt.date(), written),
@@ -101,15 +114,15 @@ def _persons(cdm: Cdm, whose: str) -> pl.DataFrame:
 
 
 def _visits(cdm: Cdm, whose: str) -> pl.DataFrame:
-    visits = cdm.read("visit_occurrence", _VISIT.split(), where=whose)
-    sites = cdm.read("care_site", ["care_site_id", "care_site_source_value", "care_site_name"])
+    visits = cdm.read("visit_occurrence", COLUMNS["visit_occurrence"], where=whose)
+    sites = cdm.read("care_site", COLUMNS["care_site"])
     named = sites.select("care_site_id", site=pl.coalesce("care_site_source_value", "care_site_name"))
     return visits.join(named.unique("care_site_id"), on="care_site_id", how="left")
 
 
 def _measurements(cdm: Cdm, whose: str) -> pl.DataFrame:
-    measurements = cdm.read("measurement", _MEASUREMENT.split(), where=whose)
-    specimens = cdm.read("specimen", _SPECIMEN.split(), where=whose).drop("person_id")
+    measurements = cdm.read("measurement", COLUMNS["measurement"], where=whose)
+    specimens = cdm.read("specimen", COLUMNS["specimen"], where=whose).drop("person_id")
     units = number_list(measurements["unit_concept_id"].drop_nulls())
     codes = cdm.query(
         f"SELECT concept_id, concept_code FROM {cdm.vocabulary_schema}.concept WHERE concept_id IN ({units})"

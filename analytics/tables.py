@@ -23,7 +23,8 @@ _COURSE = {
 def results_tables(derived: Derived) -> dict[str, pl.DataFrame]:
     """study_patient, study_course, study_lab_window, study_event, study_parameter, dq_counter, attrition, evidence.
 
-    study_course adds cr_depth (CR, CRh, CRi), state_grade, counts_missing. Every table carries param_hash; the caller adds its run_id. Concept sets and how they resolved: study_concept_set.
+    study_course adds cr_depth (CR, CRh, CRi), state_grade, counts_missing. Concept sets and how they resolved:
+    study_concept_set. Every table carries param_hash; the caller adds its run_id.
     """
     depths = derived.course_times.select("person_id", "course_no", "cr_depth", "state_grade", "counts_missing")
     tables = {

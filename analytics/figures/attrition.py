@@ -7,17 +7,22 @@ from matplotlib.axes import Axes
 from matplotlib.patches import FancyBboxPatch
 
 from analytics.figures.canvas import INK, MUTED, PLATE, RULE, Drawing, board, export, style
-from analytics.figures.wording import count
+from analytics.figures.wording import Row, count, plural, spell
 
 _NAME = "attrition"
 _BOX, _GAP, _LINE = 0.56, 0.30, 0.165
 _WIDTH = 7.4
+_SETS = {
+    "FAS": "children at the first bag: full analysis set (FAS)",
+    "EVAL": "evaluable courses (EVAL)",
+    "IMM": "first courses with both T-cell windows (IMM)",
+}
 
 
 def draw_attrition(attrition: pl.DataFrame) -> Drawing:
     """Boxes from top to bottom, one per row of the table (step, unit, n, excluded, reason), exclusions to the right."""
     steps = attrition.to_dicts()
-    texts = [textwrap.wrap(str(s["step"]), 46) or [""] for s in steps]
+    texts = [textwrap.wrap(step_name(s), 46) or [""] for s in steps]
     reasons = [textwrap.wrap(str(s["reason"] or "excluded"), 34) if s["excluded"] else [] for s in steps]
     heights = [_BOX + _LINE * max(len(t) - 1, len(r) - 1 if r else 0) for t, r in zip(texts, reasons, strict=True)]
     total = sum(heights) + _GAP * (len(steps) - 1) + 0.1
@@ -31,7 +36,7 @@ def draw_attrition(attrition: pl.DataFrame) -> Drawing:
         for index, step in enumerate(steps):
             bottom = top - heights[index]
             _box(axes, 0.05, bottom, 4.1, heights[index])
-            lead = f"{count(step['n'])} {step['unit']}"
+            lead = _sized(step)
             _lines(axes, 2.1, (top + bottom) / 2, [lead, *texts[index]], bold_first=True)
             if index:
                 _arrow(axes, (2.1, top + _GAP), (2.1, top))
@@ -46,8 +51,18 @@ def describe(attrition: pl.DataFrame) -> str:
     parts = []
     for step in attrition.to_dicts():
         out = f" ({count(step['excluded'])} left out: {step['reason']})" if step["excluded"] else ""
-        parts.append(f"{step['step']}: {count(step['n'])} {step['unit']}{out}")
+        parts.append(f"{step_name(step)}: {_sized(step)}{out}")
     return "; ".join(parts) + "."
+
+
+def step_name(step: Row) -> str:
+    """A step in words; the analysis sets carry their full names."""
+    return _SETS.get(str(step["step"]), spell(str(step["step"])))
+
+
+def _sized(step: Row) -> str:
+    """How many of what are left: "105 patients"."""
+    return plural(step["n"], str(step["unit"]).removesuffix("s"))
 
 
 def _box(axes: Axes, left: float, bottom: float, width: float, height: float, edge: str = INK) -> None:

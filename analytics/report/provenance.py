@@ -1,13 +1,14 @@
 """Definitions in force, sensitivity, data-quality counters, and where the report comes from."""
 
+import json
 from html import escape
 from typing import Any
 
 import polars as pl
 
 from analytics.figures.wording import (
+    Row,
     count,
-    decimals_for,
     hundred,
     in_order,
     interval,
@@ -15,6 +16,8 @@ from analytics.figures.wording import (
     number,
     p_value,
     percent,
+    ratio,
+    ratio_interval,
     sentence,
     share,
     spell,
@@ -30,15 +33,41 @@ def settings(material: Material) -> str:
     """The parameter file as it was in force; every definition is assumed."""
     table = material.need("settings", "name", "version", "value")
     rows = [
-        {"name": f"{row['name']}@{row['version']}" if row["version"] else row["name"], "value": row["value"]}
+        {
+            "name": f"{row['name']}@{row['version']}" if row["version"] else row["name"],
+            "value": readable(str(row["value"] or "")),
+        }
         for row in table.to_dicts()
     ]
     columns = [Column("name", "Definition", "left"), Column("value", "Value in force", "left")]
     note = (
         "Every definition is assumed: the paper’s own are not known. Each can be switched in the study’s parameter "
-        "file."
+        "file. Days count from the day that the definition names."
     )
     return material.table("Definitions in force", html_table(rows, columns, stub="name"), [note])
+
+
+def readable(value: str) -> str:
+    """A parameter's value without JSON's signs: "first day −28; last day 1"; text that is no JSON stays."""
+    try:
+        return _plain(json.loads(value))
+    except json.JSONDecodeError:
+        return value
+
+
+def _inner(value: object) -> str:
+    """A nested mapping in brackets, so that its parts are not read as those of the outer one."""
+    return f"({_plain(value)})" if isinstance(value, dict) else _plain(value)
+
+
+def _plain(value: object) -> str:
+    if isinstance(value, dict):
+        return "; ".join(f"{str(key).replace('_', ' ')} {_inner(inner)}" for key, inner in value.items())
+    if isinstance(value, list):
+        return ", ".join(_inner(inner) for inner in value) or "none"
+    if value is None or isinstance(value, bool):
+        return {None: "not set", True: "yes", False: "no"}[value]
+    return str(value).replace("-", "−", 1) if isinstance(value, int | float) else str(value)
 
 
 def sensitivity(material: Material) -> str:
@@ -89,23 +118,19 @@ def further_sensitivity(material: Material) -> str:
     table = _sensitivity(material).filter(pl.col("quantity").is_in(_SURVIVAL).not_())
     if table.is_empty():
         return ""
-    rows = []
-    for row in table.to_dicts():
-        parts = [word(part) for part in (row["endpoint"], row["stratum"], row["quantity"]) if part]
-        places = decimals_for([row["estimate"]]) if is_number(row["estimate"]) else 2
-        rows.append(
-            {
-                "block": f"{row['analysis_id']}: {spell(str(row['definition']))}"
-                if row["analysis_id"] != "primary"
-                else "Primary",
-                "what": sentence(", ".join(parts)),
-                "estimate": number(row["estimate"], places) if row["estimate"] is not None else "",
-                "ci": interval(row["lower"], row["upper"], places) if is_number(row["upper"]) else "",
-                "p": "" if row["p"] is None else p_value(row["p"]),
-                "n": count(row["n"]),
-                "events": count(row["events"]),
-            }
-        )
+    rows = [
+        {
+            "block": f"{row['analysis_id']}: {spell(row['definition'])}"
+            if row["analysis_id"] != "primary"
+            else "Primary",
+            "what": sentence(", ".join(word(part) for part in _named(row) if part)),
+            **_formatted(row),
+            "p": "" if row["p"] is None else p_value(row["p"]),
+            "n": count(row["n"]),
+            "events": count(row["events"]),
+        }
+        for row in table.to_dicts()
+    ]
     columns = [
         Column("what", "Quantity", "left"),
         Column("n", "n"),
@@ -115,6 +140,24 @@ def further_sensitivity(material: Material) -> str:
         Column("p", "<i>P</i>"),
     ]
     return material.table("Sensitivity of other estimates", html_table(rows, columns, stub="what", group="block"))
+
+
+def _named(row: Row) -> list[str]:
+    """Endpoint, stratum and quantity; "HR high_mrd" as its two words."""
+    measured, _, term = str(row["quantity"]).partition(" ")
+    quantity = [measured, term] if measured in ("HR", "OR") else [str(row["quantity"])]
+    return [row["endpoint"], row["stratum"], *quantity]
+
+
+def _formatted(row: Row) -> dict[str, str]:
+    """Estimate and interval: ratios as ratios, percentages with one decimal, anything else with two."""
+    if not is_number(row["estimate"]):
+        return {"estimate": "", "ci": ""}
+    if str(row["quantity"]).startswith(("HR ", "OR ")):
+        return {"estimate": ratio(row["estimate"]), "ci": ratio_interval(row["lower"], row["upper"])}
+    places = 1 if "percent" in str(row["quantity"]) else 2
+    limits = interval(row["lower"], row["upper"], places) if is_number(row["upper"]) else ""
+    return {"estimate": number(row["estimate"], places), "ci": limits}
 
 
 def _sensitivity(material: Material) -> pl.DataFrame:

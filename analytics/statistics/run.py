@@ -19,6 +19,9 @@ from analytics.statistics.tables import SCHEMAS, finite, stack
 from analytics.statistics.tests import benjamini_hochberg, predictors_table, response_tests
 from analytics.statistics.timedep import transplant_models
 
+MODELS = (response_models, clustered_models, survival_models, transplant_models, site_models)
+"""What fills the table `models`, in its order."""
+
 
 def run_analyses(derived: object, parameters: object = None) -> dict[str, pl.DataFrame]:
     """All result tables of the study, by name (`analytics.statistics.tables.SCHEMAS` gives columns and types).
@@ -35,13 +38,6 @@ def run_analyses(derived: object, parameters: object = None) -> dict[str, pl.Dat
     endpoints = [survival_of(frames.patients, name) for name in ("EFS", "OS")]
     curves = [survival_tables(endpoint, chosen) for endpoint in endpoints]
     comparisons = [log_rank_tests(endpoint, chosen) for endpoint in endpoints]
-    models = (
-        response_models(frames, chosen),
-        clustered_models(frames, chosen),
-        survival_models(frames, chosen),
-        transplant_models(frames, chosen),
-        site_models(frames, chosen),
-    )
     paired, cytokines = _adjusted(paired_table(frames, chosen), cytokine_table(frames, chosen))
     tables = {
         "attrition": _attrition(frames),
@@ -52,7 +48,7 @@ def run_analyses(derived: object, parameters: object = None) -> dict[str, pl.Dat
         "response": response,
         "tests": stack("tests", response_tests(frames), *comparisons, hazards, causes),
         "predictors": predictors_table(frames, chosen),
-        "models": stack("models", *models),
+        "models": stack("models", *(make(frames, chosen) for make in MODELS)),
         "model_fit": fits,
         "cumulative_incidence": incidence,
         "paired": paired,

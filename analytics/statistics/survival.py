@@ -115,8 +115,7 @@ def restricted_mean(curve: Curve, horizon: float) -> tuple[float, float]:
 def median_follow_up(time: Floats, event: Flags, confidence: float) -> tuple[float | None, float | None, float | None]:
     """Reverse Kaplan–Meier median of follow-up in days with its log-log limits (None where not reached).
 
-    Events and censorings change places; on a tie the event still comes first, so a censoring on the day of a death is
-    counted after it, which is what R's survfit(Surv(time, 1 - event)) does with its own order.
+    Events and censorings change places; the reversed event comes first on a tie: R's survfit(Surv(time, 1 - event)).
     """
     curve = kaplan_meier(time, ~event)
     reached = curve.time[curve.survival <= 0.5]

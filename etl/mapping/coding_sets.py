@@ -1,4 +1,4 @@
-"""SQL of a coded element as a coding set: {codings: [{system, code, display, user}], text}; NULL when it says nothing."""
+"""SQL of a coded element as {codings: [{system, code, display, user}], text}; NULL when it says nothing."""
 
 from etl.mapping.fhirpath_sql import PathError, Translator, Value
 from etl.mapping.structure import is_primitive

@@ -5,15 +5,12 @@ key. What each verb means stands in mappings/README.md; what is refused, in etl.
 """
 
 import hashlib
-from collections.abc import Iterator
-from collections.abc import Mapping as MappingType
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, TypeAlias
 
-import yaml
-
 from etl.errors import MappingError, did_you_mean
+from etl.mapping.files import read_mapping_files
 
 ColumnForm: TypeAlias = int | float | str | dict[str, Any] | None
 
@@ -123,23 +120,21 @@ class Mappings:
 
 def load_mappings(folder: Path) -> Mappings:
     """Every mapping file below a folder. Raises MappingError with all mistakes of form, with file and line."""
-    problems: list[str] = []
-    base: dict[str, ResourceMapping] = {}
-    trees: dict[str, tuple[dict[str, Any], dict[str, str], Path]] = {}
-    for file in sorted((folder / "resources").glob("*.yaml")):
-        tree, places = _read(file, problems)
-        if tree.get("resource"):
-            trees[file.stem] = (tree, places, file)
-            base[tree["resource"]] = _build(tree, places, file, problems)
-    by_site: dict[str, dict[str, ResourceMapping]] = {}
-    for file in sorted((folder / "sites").glob("*/*.yaml")):
-        merged = _merged(file, trees, problems)
-        if merged:
-            tree, places = merged
-            by_site.setdefault(file.parent.name, {})[tree["resource"]] = _build(tree, places, file, problems)
+    mappings, problems = read_mappings(folder)
     if problems:
         raise MappingError(f"{folder}: the mapping files cannot be used", problems=problems)
-    return Mappings(folder, base, by_site, _sha(folder))
+    return mappings
+
+
+def read_mappings(folder: Path) -> tuple[Mappings, list[str]]:
+    """The mapping files of a folder as far as they can be read, and every mistake of form."""
+    problems: list[str] = []
+    base: dict[str, ResourceMapping] = {}
+    by_site: dict[str, dict[str, ResourceMapping]] = {}
+    for one in read_mapping_files(folder, problems):
+        home = base if one.site is None else by_site.setdefault(one.site, {})
+        home[one.resource] = _build(one.content, one.places, one.path, problems)
+    return Mappings(folder, base, by_site, _sha(folder)), problems
 
 
 def _sha(folder: Path) -> str:
@@ -149,75 +144,6 @@ def _sha(folder: Path) -> str:
         if file.suffix in {".yaml", ".csv"}:
             digest.update(file.relative_to(folder).as_posix().encode() + b"\0" + file.read_bytes() + b"\0")
     return digest.hexdigest()
-
-
-def _read(file: Path, problems: list[str]) -> tuple[dict[str, Any], dict[str, str]]:
-    """The content of a YAML file and the line of each of its keys."""
-    try:
-        text = file.read_text(encoding="utf-8")
-        node = yaml.compose(text, Loader=yaml.SafeLoader)
-        content = yaml.safe_load(text)
-    except yaml.YAMLError as error:
-        mark = getattr(error, "problem_mark", None)
-        problems.append(f"{file.name}:{mark.line + 1 if mark else '?'}: {getattr(error, 'problem', 'not YAML')}")
-        return {}, {}
-    if not isinstance(content, dict) or node is None:
-        problems.append(f"{file.name}:1: must be a mapping")
-        return {}, {}
-    return content, dict(_places(node, (), file.name, problems))
-
-
-def _places(node: yaml.Node, above: tuple[str, ...], file: str, problems: list[str]) -> Iterator[tuple[str, str]]:
-    if not isinstance(node, yaml.MappingNode):
-        return
-    seen: set[str] = set()
-    for key, value in node.value:
-        keys = (*above, str(key.value))
-        if key.value in seen:
-            problems.append(f"{file}:{key.start_mark.line + 1}: {'.'.join(keys)} stands twice")
-        seen.add(key.value)
-        yield ".".join(keys), f"{file}:{key.start_mark.line + 1}"
-        yield from _places(value, keys, file, problems)
-
-
-def _merged(
-    file: Path, trees: MappingType[str, tuple[dict[str, Any], dict[str, str], Path]], problems: list[str]
-) -> tuple[dict[str, Any], dict[str, str]] | None:
-    """A site's override laid over the base file by key."""
-    override, places = _read(file, problems)
-    name = str(override.pop("extends", ""))
-    where = f"{file.parent.name}/{file.name}"
-    if name not in trees:
-        problems.append(f"{where}:1: extends {name!r}, which is no file{did_you_mean(name, list(trees))}")
-        return None
-    tree, base_places, _ = trees[name]
-    if not _any_why(override):
-        problems.append(f"{where}:1: an override needs `why:` beside what it changes")
-    merged = _lay_over(tree, override, where, (), problems)
-    return merged, {**base_places, **{key: f"{file.parent.name}/{place}" for key, place in places.items()}}
-
-
-def _any_why(tree: object) -> bool:
-    return isinstance(tree, dict) and ("why" in tree or any(_any_why(value) for value in tree.values()))
-
-
-def _lay_over(
-    base: dict[str, Any], over: dict[str, Any], where: str, above: tuple[str, ...], problems: list[str]
-) -> dict[str, Any]:
-    result = dict(base)
-    for key, value in over.items():
-        if key == "why":
-            continue
-        old = base.get(key)
-        if isinstance(old, dict) and isinstance(value, dict):
-            result[key] = _lay_over(old, value, where, (*above, key), problems)
-        elif isinstance(old, list) and isinstance(value, list):
-            result[key] = value + old  # a site's skips and rejects are looked at first
-        else:
-            if old == value:
-                problems.append(f"{where}: {'.'.join((*above, key))} changes nothing")
-            result[key] = value
-    return result
 
 
 def _build(tree: dict[str, Any], places: dict[str, str], file: Path, problems: list[str]) -> ResourceMapping:

@@ -6,6 +6,7 @@ for one. They have the columns of OMOP's table plus `target_concept_code` and `u
 """
 
 import csv
+import re
 import unicodedata
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -33,6 +34,8 @@ _COLUMNS = (
     "invalid_reason",
 )
 _REQUIRED = ("source_code", "source_vocabulary_id", "target_vocabulary_id")
+_RAISED = str.maketrans("⁰¹²³⁴⁵⁶⁷⁸⁹⁺⁻", "0123456789+-")
+_EXPONENT = re.compile(r"(?<=\d)[⁰¹²³⁴⁵⁶⁷⁸⁹⁺⁻]+")
 _CDM_LENGTH = 50  # characters of source_code in OMOP's own table
 _ALWAYS = (date(1970, 1, 1), date(2099, 12, 31))
 
@@ -72,8 +75,12 @@ class _Row:
 
 
 def normalise_code(text: str) -> str:
-    """The form in which a code or text is looked up: NFKC (full-width digits become plain ones), trimmed."""
-    return unicodedata.normalize("NFKC", text).strip()
+    """The form in which a code, text or unit is looked up: NFKC (full-width digits become plain ones), trimmed.
+
+    Raised exponents become `10^9` first: NFKC alone would make 10⁹/L the number 109.
+    """
+    plain = _EXPONENT.sub(lambda found: "^" + found.group().translate(_RAISED), text)
+    return unicodedata.normalize("NFKC", plain).strip()
 
 
 def load_code_maps(connection: duckdb.DuckDBPyConnection, mappings: Path, sites: Sequence[str]) -> CodeMaps:

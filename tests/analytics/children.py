@@ -1,6 +1,6 @@
 """Invented children for single rules: one CDM, one child per case, told in days and hours from the first bag."""
 
-from datetime import date, datetime, timedelta
+from datetime import date, datetime, time, timedelta
 
 from omop_from_truth import LOCK, CdmBuilder, Hospital  # loaded by conftest
 
@@ -9,7 +9,7 @@ TABLES = frozenset(
     "procedure_occurrence visit_occurrence death concept concept_ancestor".split()
 )
 ZERO = date(2023, 1, 10)
-START = datetime(2023, 1, 10, 20, 0)
+START = datetime.combine(ZERO, time(20))
 
 
 class Child(Hospital):

@@ -119,8 +119,11 @@ def _indications(kids):
     child.relapse(-60)
     child.observation("BLINA_INDICATION", child.day(0), "IND_CHEMO_DELAY", value_source_value="IND3")
     for name, day, route in (
-        ("chemo -42", -42, "iv"), ("chemo -43", -43, "iv"), ("chemo intrathecal", -10, "鞘内注射"), ("chemo -1", -1, None),
-    ):  # fmt: skip
+        ("chemo -42", -42, "iv"),
+        ("chemo -43", -43, "iv"),
+        ("chemo intrathecal", -10, "鞘内注射"),
+        ("chemo -1", -1, None),
+    ):
         child = kids.add(name)
         child.course()
         child.relapse(-100)
@@ -194,6 +197,11 @@ def _t_cells(kids):
     child = kids.add("cells in %")
     child.course()
     child.t_cells(-3, (60.0, 40.0, 20.0), "%")
+    child = kids.add("cells from %")
+    child.course()
+    for code, percent in (("8124-0", 60.0), ("8101-8", 20.0)):
+        child.number(child.cdm.concept("LOINC", code), child.day(-3), percent, "%")
+    child.number(child.cdm.concept("LOINC", "731-0"), child.day(-3), 2000.0, "/uL")
     child = kids.add("cells unknown unit")
     child.course()
     child.t_cells(-3, (60.0, 40.0, 20.0), "mg/dL")
@@ -217,6 +225,13 @@ def _population(kids):
 
     child = kids.add("adult", born=date(2005, 1, 10))
     child.course()
+    for name, day in (("no b-all", None), ("late b-all", 31), ("b-all in time", 30)):
+        child = kids.add(name)
+        child.course()
+        rows = kids.cdm.rows["condition_occurrence"]
+        kids.cdm.rows["condition_occurrence"] = [row for row in rows if row["person_id"] != child.person]
+        if day is not None:
+            child.condition(kids.cdm.concept("SNOMED", "277571004"), child.day(day), "C91.00")
     child = kids.add("almost adult", born=date(2005, 1, 12))
     child.course()
 
@@ -426,6 +441,7 @@ def test_nothing_after_the_data_lock_counts(patient, name, event, day):
         ("cells -8", []),
         ("cells two before next", ["post"]),
         ("cells in %", []),
+        ("cells from %", ["pre"]),
         ("cells unknown unit", []),
     ],
 )
@@ -444,6 +460,14 @@ def test_a_draw_on_the_day_before_the_next_bag_is_its_baseline(children):
     assert mine["value"].to_list() == [1.2, 0.6, 0.5]
 
 
+def test_a_percentage_becomes_a_count_with_the_lymphocytes_of_its_draw(children):
+    numbers, derived = children
+    mine = derived.lab_windows.filter(pl.col("person_id") == numbers["cells from %"])
+    assert dict(mine.select("analyte", "value").iter_rows()) == {"CD3": 1.2, "CD8": 0.4}
+    counted = derived.counters.filter((pl.col("counter") == "dq_abs_from_pct") & (pl.col("site") == "all"))
+    assert counted["n"].to_list() == [2]
+
+
 def test_a_percentage_on_an_absolute_code_is_counted_not_read(children):
     _, derived = children
     of_all = dict(derived.counters.filter(pl.col("site") == "all").select("counter", "n").iter_rows())
@@ -460,7 +484,10 @@ def test_the_full_analysis_set_is_children_only(children):
     persons = derived.patients["person_id"].to_list()
     assert numbers["adult"] not in persons
     assert numbers["almost adult"] in persons
-    assert derived.attrition.filter(pl.col("step") == "FAS")["excluded"].to_list() == [1]
+    steps = derived.attrition.filter(pl.col("unit") == "patient").head(6)
+    assert steps["excluded"].to_list() == [0, 1, 0, 0, 1, 1]
+    assert (steps["n"].shift(1) - steps["excluded"] == steps["n"]).all()
+    assert numbers["late b-all"] not in persons
 
 
 def test_every_derived_number_is_without_the_row_order(children, tmp_path):

@@ -108,3 +108,25 @@ def test_descendants_belong_to_a_set_and_unknown_members_are_listed(tmp_path):
     assert brand in sets.ids("CS_BLINATUMOMAB")
     assert 77_000_002 in sets.ids("CS_GEN_TCF3_HLF")
     assert "J9039" in sets.unresolved["concept_code"].to_list()
+
+
+def test_a_cdm_that_lacks_columns_is_told_which(tmp_path):
+    url = _database(tmp_path / "x.duckdb", CDM_TABLES)
+    with duckdb.connect(tmp_path / "x.duckdb") as connection:
+        connection.execute("ALTER TABLE cdm.measurement DROP COLUMN value_source_value")
+        connection.execute("ALTER TABLE cdm.drug_exposure DROP COLUMN drug_concept_id")
+    lines = check_study(open_cdm(url), load_study()).lines.filter(pl.col("check").str.starts_with("columns"))
+    assert sorted(lines.select("check", "status", "detail").rows()) == [
+        ("columns of drug_exposure", "missing", "not there: drug_concept_id"),
+        ("columns of measurement", "warning", "not there: value_source_value"),
+    ]
+
+
+def test_a_closed_cdm_lets_the_same_process_write(tmp_path):
+    url = _database(tmp_path / "x.duckdb", ["person"])
+    with open_cdm(url) as cdm:
+        assert cdm.count("person") == 0
+    with duckdb.connect(tmp_path / "x.duckdb") as connection:
+        connection.execute("INSERT INTO cdm.person (person_id) VALUES (1)")
+    with open_cdm(url) as cdm:
+        assert cdm.count("person") == 1

@@ -29,8 +29,8 @@ def _differences(joined, column):
 
 PATIENT_COLUMNS = (
     "site sex birth_date diagnosis_date age_years weight_kg bsa_m2 indication burden_reduction_chemo pre_course1_state "
-    "km_stratum genetic_subtype poor_cytogenetics bcr_abl1 high_mrd_ge1pct first_blina_date n_courses hsct_day cart_day "
-    "efs_days efs_event efs_event_type os_days os_event last_contact_date"
+    "km_stratum genetic_subtype poor_cytogenetics bcr_abl1 high_mrd_ge1pct first_blina_date n_courses hsct_day "
+    "cart_day efs_days efs_event efs_event_type os_days os_event last_contact_date"
 ).split()
 COURSE_COLUMNS = (
     "start_day end_day start_date end_date infusion_days interruption_hours dose_regimen state_pre blasts_pre_pct "
@@ -110,3 +110,25 @@ def test_every_state_names_the_marrow_rows_it_came_from(derived):
     traced = derived.evidence.filter((pl.col("field") == "state_pre") & (pl.col("source_ids") != ""))
     assert traced.height == 125
     assert traced["rule"].unique().to_list() == ["marrow_pre@1"]
+
+
+def test_flags_days_and_dates_have_their_types(derived):
+    patients, courses = derived.patients.schema, derived.courses.schema
+    for name in ("burden_reduction_chemo", "poor_cytogenetics", "bcr_abl1", "high_mrd_ge1pct", "efs_event", "os_event"):
+        assert patients[name] == pl.Int8
+    for name in ("hsct_day", "cart_day", "efs_days", "os_days", "n_courses"):
+        assert patients[name] == pl.Int32
+    for name in ("birth_date", "diagnosis_date", "first_blina_date", "last_contact_date"):
+        assert patients[name] == pl.Date
+    for name in (
+        "complete",
+        "evaluable",
+        "step_dose",
+        "response_cr",
+        "mrd_neg_post",
+        "cd19_loss_complete",
+        "crs_grade",
+    ):
+        assert courses[name] == pl.Int8
+    for name in ("course_no", "start_day", "end_day", "assessment_day", "planned_days"):
+        assert courses[name] == pl.Int32

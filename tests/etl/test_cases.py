@@ -155,7 +155,9 @@ def _write_code_maps(folder: Path, cases: list[Case]) -> Path:
         path.parent.mkdir(parents=True)
         with path.open("w", encoding="utf-8", newline="") as lines:
             writer = csv.writer(lines)
-            writer.writerow("source_code source_vocabulary_id target_vocabulary_id target_concept_code unit_default".split())
+            writer.writerow(
+                "source_code source_vocabulary_id target_vocabulary_id target_concept_code unit_default".split()
+            )
             for row in case.content["code_map"]:
                 for target in row["targets"]:
                     vocabulary = row.get("vocabulary", f"BLINA_{case.name}")
@@ -273,7 +275,9 @@ def _differences(actual: dict[str, list[dict[str, Any]]], wanted: dict[str, list
             continue
         for number, (row, want) in enumerate(zip(written, listed, strict=True), 1):
             names = [name for name in row.keys() | want.keys() if row.get(name) != want.get(name)]
-            lines += [f"{table}[{number}].{name}: {want.get(name)!r} wanted, {row.get(name)!r} written" for name in names]
+            lines += [
+                f"{table}[{number}].{name}: {want.get(name)!r} wanted, {row.get(name)!r} written" for name in names
+            ]
     return lines
 
 

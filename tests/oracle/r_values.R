@@ -1,5 +1,5 @@
 # Values of R survival for tests/analytics/statistics/test_r_values.py.
-# Run:  Rscript tests/oracle/r_values.R <folder with rossi.csv, lung.csv, waltons.csv, larynx.csv> <truth folder> > tests/oracle/r_values.json
+# Run:  Rscript tests/oracle/r_values.R <folder with rossi.csv, lung.csv, larynx.csv> <truth folder> > tests/oracle/r_values.json
 # The CSV files are written by tests/oracle/write_datasets.py from lifelines.datasets (same rows in both programs).
 suppressMessages({library(survival); library(jsonlite)})
 arguments <- commandArgs(trailingOnly = TRUE)

@@ -75,6 +75,12 @@ def test_numbers_at_risk_stand_below_the_axis() -> None:
         assert shown in words
 
 
+def test_attrition_says_what_is_left_and_why() -> None:
+    text = DRAWINGS["attrition"]().description
+    assert "full analysis set (FAS): 105 patients (2 left out: not a child at the first bag)" in text
+    assert "evaluable courses (EVAL): 125 courses;" in text
+
+
 def test_cumulative_incidence_says_the_year() -> None:
     text = DRAWINGS["incidence"]().description
     assert "R/R: relapse or refractory 23.3%, death in remission 3.3%" in text

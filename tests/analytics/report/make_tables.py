@@ -27,26 +27,21 @@ def _frames() -> dict[str, pl.DataFrame]:
     assert spec.loader is not None
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
-    folder = module._truth_folder()
-    patients = module._patients(folder)
-    courses = module._courses(folder, patients)
-    return {
-        "patients": patients,
-        "courses": courses,
-        "lab_windows": module._lab_windows(folder, courses),
-        "attrition": _attrition(),
-    }
+    frames: dict[str, pl.DataFrame] = module.truth.__wrapped__()  # the function inside the fixture
+    return frames | {"attrition": _attrition()}
 
 
 def _attrition() -> pl.DataFrame:
     steps = [
-        ("persons in the CDM", "persons", 112, None, None),
-        ("B-ALL on or before the first bag + 30 d", "persons", 110, 2, "no B-ALL"),
-        ("at least one valid bag of blinatumomab", "persons", 107, 3, "no valid administration"),
-        ("age < 18 years at the first bag (FAS)", "persons", 105, 2, "18 years or older"),
-        ("courses of the FAS", "courses", 125, None, None),
-        ("evaluable courses (EVAL)", "courses", 125, 0, "at most 7 delivered days, or no adequate marrow"),
-        ("first courses with both T-cell windows (IMM)", "persons", 85, 20, "a T-cell window is empty"),
+        ("persons in the CDM", "patient", 112, 0, ""),
+        ("with a B-ALL record", "patient", 110, 2, "no B-ALL record"),
+        ("with a blinatumomab record", "patient", 109, 1, "never given blinatumomab"),
+        ("with a valid bag", "patient", 107, 2, "no valid bag"),
+        ("with B-ALL", "patient", 107, 0, "no B-ALL"),
+        ("FAS", "patient", 105, 2, "not a child at the first bag"),
+        ("courses of the FAS", "course", 125, 0, ""),
+        ("EVAL", "course", 125, 0, "too short, or no adequate marrow before and after"),
+        ("IMM", "patient", 85, 20, "first course without both T-cell windows"),
     ]
     return tidy(
         "attrition", [dict(zip(("step", "unit", "n", "excluded", "reason"), step, strict=True)) for step in steps]

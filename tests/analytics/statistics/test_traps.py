@@ -1,6 +1,8 @@
 """One test for each software trap of PROTOCOL section 9: what the library does, and that we do not."""
 
+import inspect
 import warnings
+from pathlib import Path
 
 import lifelines
 import numpy as np
@@ -18,7 +20,7 @@ from analytics.statistics.frames import Survival, survival_of, usable
 from analytics.statistics.logrank import log_rank, permutation
 from analytics.statistics.paired import rounded_differences, signed_rank
 from analytics.statistics.survival import EXACT, kaplan_meier, survival_point
-from analytics.statistics.timedep import counting_process
+from analytics.statistics.timedep import counting_process, fit_time_dependent
 
 NAMES = ["high_mrd_ge1pct", "bcr_abl1", "poor_cytogenetics"]
 Truth = dict[str, pl.DataFrame]
@@ -232,3 +234,16 @@ def test_library_warnings_end_in_the_note() -> None:
         warnings.simplefilter("error")
         fit = cox(frame, ["x"])
     assert "separation" in (fit.terms[0].note or "") or "no convergence" in (fit.terms[0].note or "")
+
+
+def test_phreg_which_may_return_nan_in_silence_is_not_used() -> None:
+    sources = Path(cox_module.__file__).parent.glob("*.py")
+    assert not any("PHReg" in path.read_text(encoding="utf-8") for path in sources)
+
+
+def test_the_second_position_of_the_time_varying_fitter_is_not_the_id(truth: Truth) -> None:
+    positions = list(inspect.signature(lifelines.CoxTimeVaryingFitter.fit).parameters)
+    assert positions[2] == "event_col"  # a positional id would be taken for the event
+    efs = usable(truth["patients"], "EFS").with_columns(RR=(pl.col("km_stratum") == "RR").cast(pl.Int8))
+    term = fit_time_dependent(counting_process(efs, "hsct_day"), ["treated"], 0.95)[0]
+    assert (term.n, term.events) == (105, 15)

@@ -60,6 +60,12 @@ def test_texts_are_compared_in_one_form(work: duckdb.DuckDBPyConnection, tmp_pat
     assert normalise_code("２．３％ ") == "2.3%"
 
 
+def test_a_raised_exponent_stays_an_exponent() -> None:
+    assert normalise_code("10⁹/L") == "10^9/L"
+    assert normalise_code("<1.0×10⁻⁴") == "<1.0×10^-4"
+    assert normalise_code("m²") == "m2"
+
+
 def test_the_project_and_other_sites_are_kept_apart(work: duckdb.DuckDBPyConnection, tmp_path: Path) -> None:
     mappings(tmp_path, "C91.0,0,ICD10,,SNOMED,277572006,,,,,\n", site="")
     mappings(tmp_path, "C91.0,0,ICD10,,SNOMED,277571004,,,,,\n", site="SITE9")
