@@ -43,7 +43,8 @@ def derive_full_analysis_set(
         before, kept = kept.height, kept.filter(holds)
         rows.append((step, "patient", kept.height, before - kept.height, reason))
     findings.count("dq_diagnosis_absent", kept.filter(pl.col("diagnosis_date").is_null()), kept)
-    twins = kept.filter(pl.len().over("birth_date", "sex") > 1)
+    # Twins, or one child under two numbers: only listed, never merged by a birth date (K18).
+    twins = kept.filter(pl.len().over("birth_date") > 1)
     findings.count("dq_person_possible_duplicate", twins, kept)
     findings.count("dq_sex_missing", kept.filter(pl.col("sex").is_null()), kept)
     fas = kept.with_columns(age_years=age.round(2)).select(

@@ -22,7 +22,7 @@ from analytics.mrd import POS_BQ
 from analytics.outcomes import derive_outcomes
 from analytics.records import Records, read_records
 from analytics.response import RR, derive_responses
-from analytics.safety import derive_toxicity
+from analytics.safety import count_steroids, derive_toxicity
 from analytics.study import Study
 
 _KEYS = ["person_id", "course_no"]
@@ -124,6 +124,7 @@ def _responses(
     sized = body_size(courses.select(*_KEYS, date="start_date"), records, sets, study)
     courses = courses.join(sized.select(*_KEYS, "weight_kg", "bsa_m2"), on=_KEYS, how="left")
     courses = courses.join(derive_doses(bags, courses, study, findings), on=_KEYS, how="left")
+    count_steroids(courses, bags, records, sets, study, findings)
     counts = cell_counts(records, {"ANC": "CS_ANC", "PLT": "CS_PLT"}, sets, study, findings)
     courses = derive_responses(courses, assessments, counts, disease, study, findings)
     courses = courses.join(derive_cd19_loss(courses, records, sets, study, findings), on=_KEYS, how="left")

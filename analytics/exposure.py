@@ -94,6 +94,8 @@ def _clipped(bags: pl.DataFrame, findings: Findings) -> pl.DataFrame:
     findings.count(
         "dq_bag_hours_default", clipped.filter(pl.col("end_imputed") & pl.col("stated_hours").is_null()), bags
     )
+    unseen = clipped.filter(pl.col("end_imputed") & pl.col("stated_hours").is_null() & next_start.is_null())
+    findings.count("dq_course_end_unseen", unseen, clipped.unique("person_id"))
     findings.count("dq_time_imputed", clipped.filter("time_imputed"), bags)
     return clipped.select(
         "person_id",

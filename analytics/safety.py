@@ -43,6 +43,30 @@ def derive_toxicity(
     return result
 
 
+def count_steroids(
+    courses: pl.DataFrame, bags: pl.DataFrame, records: Records, sets: ConceptSets, study: Study, findings: Findings
+) -> None:
+    """R13: counts steroid doses around courses that are neither premedication of a bag nor treatment of a CRS."""
+    rule = study.get("steroid_role")
+    doses = records.drugs.filter(
+        sets.within("drug_concept_id", "CS_STEROID"),
+        pl.col("drug_type_concept_id").is_in(study.get("exposure_type.administration_type_concept_ids")),
+    ).with_columns(
+        date=pl.col("drug_exposure_start_date"),
+        at=pl.coalesce("drug_exposure_start_datetime", pl.col("drug_exposure_start_date").cast(pl.Datetime("us"))),
+    )
+    windows = courses.select("person_id", "start_date", "end_date").join(doses, on="person_id")
+    day = days_between(pl.col("start_date"), pl.col("date"))
+    near = windows.filter(day >= rule["first_day"], pl.col("date") <= pl.col("end_date")).unique("drug_exposure_id")
+    before = (pl.col("start") - pl.col("at")).is_between(pl.duration(), pl.duration(hours=rule["premedication_hours"]))
+    premedication = near.join(bags.select("person_id", "start"), on="person_id").filter(before)
+    crs = _graded(records, sets, "CS_CRS", study).select("person_id", crs_date="date")
+    distance = days_between(pl.col("crs_date"), pl.col("date")).abs()
+    treatment = near.join(crs, on="person_id").filter(distance <= rule["crs_days"])
+    explained = pl.concat([premedication.select("drug_exposure_id"), treatment.select("drug_exposure_id")])
+    findings.count("dq_steroid_role_unclear", near.join(explained, on="drug_exposure_id", how="anti"), near)
+
+
 def _graded(records: Records, sets: ConceptSets, concept_set: str, study: Study) -> pl.DataFrame:
     """person_id, date, grade (null if none), system, condition_occurrence_id of one kind of event."""
     conditions = records.conditions.filter(condition_in(sets, concept_set))

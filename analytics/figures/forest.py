@@ -18,9 +18,9 @@ def measure_name(model: str) -> str:
 
 def model_heading(row: Row) -> str:
     """The heading of a block of rows: model, outcome, coding."""
-    coding = str(row["coding"] or "")
+    coding, _, site = str(row["coding"] or "").partition(", ")
     kind = {"nested": ", nested coding", "exclusive": ", exclusive coding", "stratum": ", by stratum"}.get(coding, "")
-    return f"{word(row['model'])}: {word(row['outcome']).lower()}{kind}"
+    return f"{word(row['model'])}: {word(row['outcome']).lower()}{kind}{', ' if site else ''}{site}"
 
 
 def term_name(row: Row) -> str:

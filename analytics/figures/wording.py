@@ -59,6 +59,8 @@ _WORDS = {
     "cart_landmark": "CAR-T by the landmark (Firth Cox)",
     "hsct_naive": "Transplant ever or never (Cox), biased, shown as a warning",
     "cart_naive": "CAR-T ever or never (Cox), biased, shown as a warning",
+    "firth_logistic_site": "Firth logistic regression within a site",
+    "firth_cox_site": "Firth Cox regression within a site",
     "cox_site_stratified": "Cox regression stratified by site",
     "cox_treated_for_disease": "Cox regression, patients treated for disease",
     "cox_cluster_robust": "Cox regression with site-robust standard errors",

@@ -109,7 +109,7 @@ def _check_kinds(content: Tree, above: tuple[str, ...], places: dict[str, str], 
     for key, value in content.items():
         keys = (*above, str(key))
         place = places.get(".".join(keys), f"{shown}:1")
-        kind = _KINDS.get(str(key)) if above[-1:] != ("columns",) and above[-1:] != ("fields",) else None
+        kind = _KINDS.get(str(key))
         if kind and value is not None and not isinstance(value, kind[0]):
             faults.append(f"{place}: {'.'.join(keys)}: must be {kind[1]}")
         elif isinstance(value, dict) and str(key) in _BY_ENTRY - {"columns"} and kind:
@@ -215,7 +215,7 @@ class _Layer:
 
 
 def _form_over(old: Tree, value: Tree) -> Tree:
-    """A column, field or concept with a site's keys; another verb (`first_of` for `path`) takes the place of the old."""
+    """A column, field or concept with a site's keys; another verb (`first_of` for `path`) replaces the old one."""
     verbs = _VERBS & value.keys()
     kept = {name: one for name, one in old.items() if not (verbs and name in _VERBS)}
     return {**kept, **{name: one for name, one in value.items() if name != "why"}}

@@ -11,6 +11,7 @@ from typing import Any, TypeAlias
 
 from etl.errors import MappingError, did_you_mean
 from etl.mapping.files import read_mapping_files
+from etl.mapping.structure import is_type
 
 ColumnForm: TypeAlias = int | float | str | dict[str, Any] | None
 
@@ -132,6 +133,9 @@ def read_mappings(folder: Path) -> tuple[Mappings, list[str]]:
     base: dict[str, ResourceMapping] = {}
     by_site: dict[str, dict[str, ResourceMapping]] = {}
     for one in read_mapping_files(folder, problems):
+        if not is_type(one.resource):
+            problems.append(f"{one.places['resource']}: {one.resource} is no FHIR R4 resource type")
+            continue
         home = base if one.site is None else by_site.setdefault(one.site, {})
         home[one.resource] = _build(one.content, one.places, one.path, problems)
     return Mappings(folder, base, by_site, _sha(folder)), problems

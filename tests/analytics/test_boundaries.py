@@ -1,5 +1,7 @@
 """The edges of every window and cut-off, one invented child each (PROTOCOL.md sections 5 and 11)."""
 
+from datetime import datetime, time
+
 import polars as pl
 import pytest
 from children import TABLES, ZERO, Children
@@ -216,6 +218,15 @@ def _toxicity(kids):
     child = kids.add("crs ungraded")
     child.course()
     child.condition(child.cdm.concept("BLINA", "CRS"), child.day(3), "CRS")
+    child = kids.add("steroids")
+    child.course()
+    for hour in (19, 7):
+        at = datetime.combine(child.day(0), time(hour))
+        child.drug("3264", child.day(0), drug_exposure_start_datetime=at, sig=str(hour))
+    made = child.condition(child.cdm.concept("BLINA", "CRS"), child.day(5), "CRS")
+    child.observation("GRADE_1", child.day(5), observation_event_id=made, obs_event_field_concept_id=1147127)
+    for day in (3, 7, 9):
+        child.drug("3264", child.day(day))
     child = kids.add("never inpatient")
     child.bag(0, 672)
 
@@ -477,6 +488,13 @@ def test_a_percentage_on_an_absolute_code_is_counted_not_read(children):
 def test_toxicity_is_graded_in_its_window(course):
     assert [course(name)["crs_grade"] for name in ("crs day 14", "crs day 15", "crs ungraded")] == [2, 0, None]
     assert course("never inpatient")["crs_grade"] is None
+
+
+def test_steroids_are_premedication_treatment_or_unclear(children):
+    _, derived = children
+    counted = derived.counters.filter((pl.col("counter") == "dq_steroid_role_unclear") & (pl.col("site") == "all"))
+    others = 4  # the oral doses of the children whose burden reduction is asked for, five days before the first bag
+    assert counted.select("n", "denominator").row(0) == (1 + others, 5 + others)
 
 
 def test_the_full_analysis_set_is_children_only(children):

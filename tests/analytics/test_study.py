@@ -109,7 +109,7 @@ def test_every_parameter_is_used_and_every_concept_set_is_named():
     text = (STUDIES / "blinatumomab" / "study.yaml").read_text(encoding="utf-8")
     assert [name for name in load_study().parameters if f'"{name}' not in code and f"'{name}" not in code] == []
     kept_for_listings = {
-        "CS_CONDITIONING", "CS_TKI", "CS_CRS_TREATMENT", "CS_ANTISEIZURE", "CS_STEROID", "CS_STATUS_ACTIVE",
+        "CS_CONDITIONING", "CS_TKI", "CS_CRS_TREATMENT", "CS_ANTISEIZURE", "CS_STATUS_ACTIVE",
         "CS_CD4_CD8_RATIO", "CS_LYMPHOCYTES_ABS", "CS_WBC", "CS_HB", "CS_DELAY_OTHER",
     }  # fmt: skip
     named = set(load_study().members["concept_set"])

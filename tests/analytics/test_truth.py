@@ -85,6 +85,7 @@ def test_t_cell_windows_hold_the_values_of_the_laboratory(derived):
         ("dq_default_remission_code", 105),
         ("dq_death_month_only", 1),
         ("dq_step_dose", 11),
+        ("dq_person_possible_duplicate", 2),
         ("dq_interruptions", 12),
         ("dq_window_empty", 20),
         ("dq_negative_survival_time", 0),

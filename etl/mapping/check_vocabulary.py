@@ -1,0 +1,206 @@
+"""Checks of a mappings folder against a vocabulary: constant concept ids, code lists, code maps, names of domains."""
+
+import csv
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import duckdb
+
+import etl.cdm
+from etl.errors import MappingError, did_you_mean
+from etl.mapping.language import ColumnForm, Mappings, ResourceMapping
+from etl.vocabulary import load_code_maps
+
+_PLAIN = ("description", "reviewed_by", "reviewed_on", "comment")
+_OMOP = (
+    "source_code source_concept_id source_vocabulary_id source_code_description target_concept_id "
+    "target_vocabulary_id valid_start_date valid_end_date invalid_reason"
+).split()
+_REQUIRED = {"systems": ("source_code", "target_vocabulary_id"), "units": ("source_code", "target_concept_code")}
+_LOOKUP = ("source_code", "target_concept_id")
+
+
+@dataclass(frozen=True)
+class Listed:
+    """One row of a code list (`codes/<name>.csv`) with its place."""
+
+    place: str
+    values: dict[str, str]
+
+
+@dataclass(frozen=True)
+class _Concept:
+    standard: bool
+    domain: str
+
+
+def read_code_lists(folder: Path) -> tuple[dict[str, list[Listed]], list[str]]:
+    """The rows of every code list by its name, and the faults: columns, doubled codes, ids that are no number."""
+    lists: dict[str, list[Listed]] = {}
+    problems: list[str] = []
+    for path in sorted((folder / "codes").glob("*.csv")):
+        if path.stem.startswith("source_to_concept_map"):
+            continue  # read by etl.vocabulary
+        with path.open(encoding="utf-8-sig", newline="") as lines:
+            reader = csv.DictReader(lines)
+            header = list(reader.fieldnames or [])
+            rows = [Listed(f"codes/{path.name}:{reader.line_num}", row) for row in reader]
+        faults = _header_faults(path, header)
+        problems += faults
+        if not faults:
+            lists[path.stem] = rows
+            problems += _row_faults(rows, lookup=path.stem not in _REQUIRED)
+    return lists, problems
+
+
+def _header_faults(path: Path, header: list[str]) -> list[str]:
+    needed = _REQUIRED.get(path.stem, _LOOKUP)
+    known = [*dict.fromkeys((*needed, *_OMOP, *_PLAIN))]
+    missing = [
+        f"codes/{path.name}:1: column {name} is missing{did_you_mean(name, header)}"
+        for name in needed
+        if name not in header
+    ]
+    return missing + [
+        f"codes/{path.name}:1: unknown column {name}{did_you_mean(name, known)}" for name in header if name not in known
+    ]
+
+
+def _row_faults(rows: list[Listed], *, lookup: bool) -> Iterator[str]:
+    seen: dict[str, str] = {}
+    for row in rows:
+        code = row.values["source_code"]
+        if code in seen:
+            yield f"{row.place}: {code!r} stands twice (the other at {seen[code]})"
+        seen.setdefault(code, row.place)
+        if None in row.values or None in row.values.values():
+            yield f"{row.place}: not as many values as columns"
+        elif lookup and not row.values["target_concept_id"].isdigit():
+            yield f"{row.place}: target_concept_id {row.values['target_concept_id']!r} is no concept id"
+
+
+class VocabularyCheck:
+    """The faults of a mappings folder that only a vocabulary (schema `vocab` of a connection) can show."""
+
+    def __init__(
+        self, vocabulary: duckdb.DuckDBPyConnection, mappings: Mappings, lists: dict[str, list[Listed]]
+    ) -> None:
+        self.vocabulary = vocabulary
+        self.mappings = mappings
+        self.lists = lists
+        self.problems: list[str] = []
+        self._known: dict[int, _Concept | None] = {}
+
+    def run(self) -> list[str]:
+        """Every fault found, each with file and line."""
+        seen: dict[tuple[str, str, str], None] = {}
+        for mapping in self._variants():
+            self._check_domains(mapping)
+            for rule in mapping.rules.values():
+                table = etl.cdm.TABLES.get(rule.table)
+                for name, form in rule.columns.items() if table is not None else ():
+                    if table is None or name not in table.columns or table.columns[name].info["fk_table"] != "concept":
+                        continue
+                    keys = ("rules", rule.name, "columns", name)
+                    for constant in constants(form):
+                        self._check(constant, table.name, name, f"{mapping.place(*keys)}: {'.'.join(keys)}")
+                    seen |= {(table.name, name, lookup): None for lookup in lookups(form)}
+        for table_name, column, lookup in seen:
+            for row in self.lists.get(lookup, []):
+                if row.values["target_concept_id"].isdigit():
+                    self._check(int(row.values["target_concept_id"]), table_name, column, row.place)
+        self._check_units()
+        self._check_code_maps()
+        return list(dict.fromkeys(self.problems))
+
+    def _variants(self) -> Iterator[ResourceMapping]:
+        yield from self.mappings.base.values()
+        for by_resource in self.mappings.by_site.values():
+            yield from by_resource.values()
+
+    def _check(self, concept_id: int, table: str, column: str, place: str) -> None:
+        if concept_id == 0:
+            return  # "no matching concept", said on purpose
+        info = etl.cdm.TABLES[table].columns[column].info
+        found = self._concept(concept_id)
+        if found is None:
+            self.problems.append(f"{place}: concept {concept_id} is not in the vocabulary")
+            return
+        if not found.standard and not info["source_concept"]:
+            self.problems.append(f"{place}: concept {concept_id} is not standard, {table}.{column} takes no other")
+        wanted = str(info["fk_domain"] or "").split(", ")
+        if wanted != [""] and found.domain not in wanted:
+            message = f"concept {concept_id} is of domain {found.domain}, {table}.{column} asks for {', '.join(wanted)}"
+            self.problems.append(f"{place}: {message}")
+
+    def _concept(self, concept_id: int) -> _Concept | None:
+        if concept_id not in self._known:
+            row = self.vocabulary.execute(
+                "SELECT standard_concept = 'S' AND invalid_reason IS NULL, domain_id FROM vocab.concept "
+                "WHERE concept_id = ?",
+                [concept_id],
+            ).fetchone()
+            self._known[concept_id] = _Concept(bool(row[0]), str(row[1])) if row else None
+        return self._known[concept_id]
+
+    def _check_domains(self, mapping: ResourceMapping) -> None:
+        """Names of domains and vocabularies that nothing can ever have."""
+        domains = self._names("SELECT domain_id FROM vocab.domain UNION SELECT domain_id FROM vocab.concept")
+        domains += etl.cdm.DOMAIN_TABLES
+        for rule in mapping.rules.values():
+            for domain in rule.domains:
+                if domain not in domains:
+                    place = mapping.place("rules", rule.name, "domain")
+                    hint = did_you_mean(domain, domains)
+                    self.problems.append(f"{place}: rules.{rule.name}.domain: {domain} is no domain{hint}")
+        vocabularies = self._names("SELECT vocabulary_id FROM vocab.vocabulary")
+        vocabularies += [row.values["target_vocabulary_id"] for row in self.lists.get("systems", [])]
+        for concept in mapping.concepts.values():
+            for name in concept.prefer:
+                if name != "local" and name not in vocabularies:
+                    place = mapping.place("concepts", concept.name, "prefer")
+                    hint = did_you_mean(name, [*vocabularies, "local"])
+                    self.problems.append(f"{place}: concepts.{concept.name}.prefer: {name} is no vocabulary{hint}")
+
+    def _names(self, query: str) -> list[str]:
+        return [str(row[0]) for row in self.vocabulary.execute(query).fetchall()]
+
+    def _check_units(self) -> None:
+        units = set(self._names("SELECT concept_code FROM vocab.concept WHERE vocabulary_id = 'UCUM'"))
+        for row in self.lists.get("units", []):
+            code = row.values["target_concept_code"]
+            if code and code not in units:
+                hint = did_you_mean(code, sorted(units))
+                self.problems.append(f"{row.place}: {code} is no UCUM unit of the vocabulary{hint}")
+
+    def _check_code_maps(self) -> None:
+        """Targets of the project's and the sites' code maps; vocabulary None is "meaningless on purpose"."""
+        folder = self.mappings.folder
+        sites = sorted(path.name for path in (folder / "sites").glob("*") if path.is_dir())
+        try:
+            unresolved = load_code_maps(self.vocabulary, folder, sites).unresolved
+        except MappingError as error:
+            self.problems += [problem.replace(f"{folder}/", "") for problem in error.problems]
+            return
+        self.problems += [str(one).replace(f"{folder}/", "") for one in unresolved]
+
+
+def constants(form: ColumnForm) -> Iterator[int]:
+    """The concept ids that stand in a column's form."""
+    if isinstance(form, int) and not isinstance(form, bool):
+        yield form
+    elif isinstance(form, dict):
+        inner: list[Any] = [form.get("default"), form.get("value"), *(form.get("first") or [])]
+        for one in inner:
+            yield from constants(one)
+
+
+def lookups(form: ColumnForm) -> Iterator[str]:
+    """The code lists that a column's form uses."""
+    if isinstance(form, dict):
+        if "lookup" in form:
+            yield str(form["lookup"])
+        for one in form.get("first") or []:
+            yield from lookups(one)
