@@ -91,46 +91,22 @@ def _frame(axes: Axes, endpoint: str, risk: pl.DataFrame, last: float) -> None:
 
 def _risk_rows(axes: Axes, risk: pl.DataFrame, strata: list[str]) -> None:
     """Numbers at risk, one row per stratum, in points below the axis so that they never touch its labels."""
+    below: dict[str, Any] = {"textcoords": "offset points", "va": "center", "annotation_clip": False}
+    corner = {**below, "xycoords": "axes fraction", "ha": "right"}
 
     def place(row: int) -> float:
         return -46 - 14.5 * row
 
-    axes.annotate(
-        "Patients at risk",
-        (0, 0),
-        (-8, place(0)),
-        ha="right",
-        va="center",
-        weight="bold",
-        xycoords="axes fraction",
-        textcoords="offset points",
-        annotation_clip=False,
-    )
+    axes.annotate("Patients at risk", (0, 0), (-8, place(0)), weight="bold", **corner)
     limit = axes.get_xlim()[1]
     for row, stratum in enumerate(strata, start=1):
         colour, dash = STRATUM_STYLE.get(stratum, (MUTED, "-"))
-        axes.annotate(
-            word(stratum),
-            (0, 0),
-            (-32, place(row)),
-            ha="right",
-            va="center",
-            color=INK,
-            xycoords="axes fraction",
-            textcoords="offset points",
-            annotation_clip=False,
-        )
+        axes.annotate(word(stratum), (0, 0), (-32, place(row)), color=INK, **corner)
         _swatch(axes, (-28, place(row)), colour, dash)
         for cell in risk.filter((pl.col("stratum") == stratum) & (pl.col("time") <= limit)).to_dicts():
+            under = ("data", "axes fraction")
             axes.annotate(
-                count(cell["at_risk"]),
-                (cell["time"], 0),
-                (0, place(row)),
-                ha="center",
-                va="center",
-                xycoords=("data", "axes fraction"),
-                textcoords="offset points",
-                annotation_clip=False,
+                count(cell["at_risk"]), (cell["time"], 0), (0, place(row)), xycoords=under, ha="center", **below
             )
 
 

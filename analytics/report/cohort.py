@@ -97,7 +97,10 @@ def attrition(material: Material) -> str:
 
 def baseline(material: Material) -> str:
     """T1: one block of rows per variable, one column per indication and one for all."""
-    table = material.need("baseline", "variable", "level", "group", "n", "denominator", "median", "missing", "unit")
+    table = material.need(
+        "baseline",
+        *("variable level group n denominator median missing unit").split(),
+    )
     groups = in_order(table["group"].to_list(), GROUPS)
     sizes = {
         g: max(table.filter(pl.col("group") == g)["denominator"].drop_nulls().to_list(), default=0) for g in groups

@@ -90,17 +90,7 @@ def cytokines(material: Material) -> str:
     """T8: cytokines at baseline and peak."""
     table = material.need(
         "cytokines",
-        "analyte",
-        "population",
-        "unit",
-        "n",
-        "n_censored",
-        "baseline_median",
-        "peak_median",
-        "ratio",
-        "ratio_lower",
-        "ratio_upper",
-        "p",
+        *("analyte population unit n n_censored baseline_median peak_median ratio ratio_lower ratio_upper p").split(),
     )
     rows = [
         {
@@ -140,7 +130,8 @@ IMMUNE = Section(
 def grades(material: Material) -> str:
     """T9: adverse events by grade, worst of the patient and of the course side by side."""
     table = material.need(
-        "safety", "event", "grade", "unit_of_analysis", "n", "denominator", "percent", "lower", "upper"
+        "safety",
+        *("event grade unit_of_analysis n denominator percent lower upper").split(),
     )
     units = table["unit_of_analysis"].unique(maintain_order=True).to_list()
     columns = [Column("grade", "Worst grade", "left")]
@@ -175,7 +166,10 @@ def _grade(grade: object) -> str:
 
 def rates(material: Material) -> str:
     """T9: events per 100 infusion days."""
-    table = material.need("rates", "event", "grade", "events", "infusion_days", "rate_per_100_days", "lower", "upper")
+    table = material.need(
+        "rates",
+        *("event grade events infusion_days rate_per_100_days lower upper").split(),
+    )
     rows = [
         {
             "event": row["event"],

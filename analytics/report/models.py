@@ -85,7 +85,10 @@ def _methods(table: pl.DataFrame) -> str:
 
 def proportional_hazards(material: Material) -> str:
     """T7: tests of the proportional-hazards assumption."""
-    table = material.need("tests", "analysis_id", "comparison", "test", "statistic", "df", "p", "n", "events")
+    table = material.need(
+        "tests",
+        *("analysis_id comparison test statistic df p n events").split(),
+    )
     table = table.filter((pl.col("analysis_id") == "A6") & pl.col("p").is_not_null())
     if table.is_empty():
         raise NotComputedError("no test of proportional hazards in “tests”")
@@ -113,18 +116,7 @@ def proportional_hazards(material: Material) -> str:
 def _models(material: Material) -> pl.DataFrame:
     return material.need(
         "models",
-        "model",
-        "outcome",
-        "coding",
-        "term",
-        "label",
-        "estimate",
-        "lower",
-        "upper",
-        "p",
-        "n",
-        "events",
-        "method",
+        *("model outcome coding term label estimate lower upper p n events method").split(),
     ).filter(pl.col("model") != "cluster_bootstrap")
 
 

@@ -23,7 +23,7 @@ from analytics.figures.wording import (
     spell,
     word,
 )
-from analytics.report.material import Material, NotComputedError, Section
+from analytics.report.material import Material, Section, some
 from analytics.report.tables import Column, html_table
 
 _SURVIVAL = ("survival at day 365", "log-rank P", "log-rank P, horizon 365 d")
@@ -73,8 +73,7 @@ def _plain(value: object) -> str:
 def sensitivity(material: Material) -> str:
     """What other definitions do to 1-year survival and to the log-rank test: one row per definition and endpoint."""
     table = _sensitivity(material).filter(pl.col("quantity").is_in(_SURVIVAL))
-    if table.is_empty():
-        raise NotComputedError("no survival in the result table “sensitivity”")
+    some(table, "survival under other definitions")
     rows: list[dict[str, Any]] = []
     keys = ("analysis_id", "definition", "endpoint")
     for (analysis, definition, endpoint), part in table.group_by(*keys, maintain_order=True):
@@ -163,17 +162,7 @@ def _formatted(row: Row) -> dict[str, str]:
 def _sensitivity(material: Material) -> pl.DataFrame:
     return material.need(
         "sensitivity",
-        "analysis_id",
-        "definition",
-        "endpoint",
-        "stratum",
-        "quantity",
-        "estimate",
-        "lower",
-        "upper",
-        "p",
-        "n",
-        "events",
+        *("analysis_id definition endpoint stratum quantity estimate lower upper p n events").split(),
     )
 
 

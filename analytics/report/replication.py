@@ -78,7 +78,10 @@ def sheet(material: Material) -> str:
 
 def predictions(material: Material) -> str:
     """T10: intervals in which a new cohort's count would lie."""
-    table = material.need("prediction", "quantity", "unit_of_analysis", "k", "n", "new_n", "lower", "upper", "method")
+    table = material.need(
+        "prediction",
+        *("quantity unit_of_analysis k n new_n lower upper method").split(),
+    )
     sizes = table["new_n"].unique().sort().to_list()
     rows = []
     for key, part in table.group_by("quantity", "unit_of_analysis", "k", "n", maintain_order=True):
@@ -101,7 +104,8 @@ def predictions(material: Material) -> str:
 
 def _sheet(material: Material) -> pl.DataFrame:
     return material.need(
-        "published_vs_computed", "id", "quantity", "unit_of_analysis", "published", "computed", "match", "note"
+        "published_vs_computed",
+        *("id quantity unit_of_analysis published computed match note").split(),
     )
 
 

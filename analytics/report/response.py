@@ -28,6 +28,19 @@ ALL_SITES = ("all", "overall", "ALL")
 _MAIN = ("A2", "A3", "A3-all-courses")
 
 
+_PREDICTOR_NOTES = [
+    (
+        "Unit: patient (first course given for disease). Difference: percentage with the factor among "
+        "non-responders minus that among responders, Newcombe interval. OR: Firth logistic regression, "
+        "profile-likelihood interval."
+    ),
+    (
+        "Nested coding counts BCR::ABL1 within poor cytogenetics, exclusive coding does not; both are shown. "
+        "CD19 is measured after baseline and is described, not used as a predictor in a model. Exploratory."
+    ),
+]
+
+
 def over_all_sites(response: pl.DataFrame) -> pl.DataFrame:
     """The rows of the table response that are not of one site."""
     return response.filter(pl.col("site").is_null() | pl.col("site").is_in(ALL_SITES))
@@ -102,18 +115,9 @@ def by_site(material: Material) -> str:
 def _response(material: Material) -> pl.DataFrame:
     return material.need(
         "response",
-        "analysis_id",
-        "population",
-        "unit_of_analysis",
-        "group",
-        "site",
-        "k",
-        "n",
-        "percent",
-        "cp_lower",
-        "cp_upper",
-        "wilson_lower",
-        "wilson_upper",
+        *(
+            "analysis_id population unit_of_analysis group site k n percent cp_lower cp_upper wilson_lower wilson_upper"
+        ).split(),
     )
 
 
@@ -137,19 +141,10 @@ def predictors(material: Material) -> str:
     """T5: two-by-two tables with the tests side by side."""
     table = material.need(
         "predictors",
-        "factor",
-        "coding",
-        "nonresponse_exposed",
-        "nonresponse_total",
-        "response_exposed",
-        "response_total",
-        "fisher_p",
-        "midp_p",
-        "pearson_p",
-        "yates_p",
-        "risk_difference",
-        "rd_lower",
-        "rd_upper",
+        *(
+            "factor coding nonresponse_exposed nonresponse_total response_exposed response_total "
+            "fisher_p midp_p pearson_p yates_p risk_difference rd_lower rd_upper"
+        ).split(),
     )
     rows = []
     for row in table.to_dicts():
@@ -177,18 +172,9 @@ def predictors(material: Material) -> str:
         Column(f"{n}_p", label, spanner="<i>P</i>")
         for n, label in (("fisher", "Fisher"), ("midp", "mid-P"), ("pearson", "Pearson"), ("yates", "Yates"))
     ]
-    notes = [
-        (
-            "Unit: patient (first course given for disease). Difference: percentage with the factor among "
-            "non-responders minus that among responders, Newcombe interval. OR: Firth logistic regression, "
-            "profile-likelihood interval."
-        ),
-        (
-            "Nested coding counts BCR::ABL1 within poor cytogenetics, exclusive coding does not; both are shown. "
-            "CD19 is measured after baseline and is described, not used as a predictor in a model. Exploratory."
-        ),
-    ]
-    return material.table("Factors and non-response, one at a time", html_table(rows, columns, stub="factor"), notes)
+    return material.table(
+        "Factors and non-response, one at a time", html_table(rows, columns, stub="factor"), _PREDICTOR_NOTES
+    )
 
 
 def _difference(row: Row) -> str:

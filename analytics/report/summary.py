@@ -104,7 +104,8 @@ def _share(row: Row) -> str:
 
 def _proportions(material: Material) -> pl.DataFrame:
     return material.need(
-        "response", "analysis_id", "group", "site", "k", "n", "percent", "cp_lower", "cp_upper", "unit_of_analysis"
+        "response",
+        *("analysis_id group site k n percent cp_lower cp_upper unit_of_analysis").split(),
     )
 
 
@@ -117,7 +118,10 @@ def _os(material: Material) -> Iterator[str]:
 
 
 def _survival(material: Material, endpoint: str) -> str:
-    table = material.need("survival_at", "endpoint", "stratum", "time", "survival", "lower", "upper", "n", "events")
+    table = material.need(
+        "survival_at",
+        *("endpoint stratum time survival lower upper n events").split(),
+    )
     table = table.filter((pl.col("endpoint") == endpoint) & (pl.col("time") == _YEAR) & pl.col("stratum").is_in(STRATA))
     if table.is_empty():
         raise NotComputedError(f"survival_at holds no {endpoint} at day {_YEAR}")
@@ -148,7 +152,8 @@ def _log_rank(material: Material, endpoint: str) -> str:
 
 def _cells(material: Material) -> Iterator[str]:
     table = material.need(
-        "paired", "analyte", "unit", "n_pairs", "pre_median", "post_median", "shift", "shift_lower", "shift_upper", "p"
+        "paired",
+        *("analyte unit n_pairs pre_median post_median shift shift_lower shift_upper p").split(),
     )
     parts = [
         f"{escape(str(row['analyte']))}+ {measure(row['pre_median'])} → {measure(row['post_median'])} (shift "

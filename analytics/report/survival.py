@@ -55,17 +55,7 @@ def estimates(material: Material) -> str:
     """T6: survival at fixed times with standard error, interval and number at risk."""
     table = material.need(
         "survival_at",
-        "endpoint",
-        "stratum",
-        "time",
-        "survival",
-        "se",
-        "lower",
-        "upper",
-        "ci_method",
-        "at_risk",
-        "n",
-        "events",
+        *("endpoint stratum time survival se lower upper ci_method at_risk n events").split(),
     )
     rows = []
     for endpoint in in_order(table["endpoint"].to_list(), ("EFS", "OS")):
@@ -118,7 +108,8 @@ def _follow_up(material: Material) -> str:
 def comparisons(material: Material) -> str:
     """T6: the tests between the strata."""
     table = material.need(
-        "tests", "analysis_id", "comparison", "test", "statistic", "df", "p", "n", "events", "horizon"
+        "tests",
+        *("analysis_id comparison test statistic df p n events horizon").split(),
     )
     table = table.filter(pl.col("analysis_id") == "A5")
     rows = [

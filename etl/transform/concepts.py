@@ -9,10 +9,12 @@ import csv
 from pathlib import Path
 
 import duckdb
+import polars as pl
 
 from etl.errors import MappingError
 from etl.mapping.fhirpath_sql import quote
 from etl.mapping.language import Concept
+from etl.store import insert_frame
 from etl.vocabulary import normalise_code
 
 _COLUMNS = (
@@ -39,15 +41,13 @@ def load_systems_and_units(work: duckdb.DuckDBPyConnection, folder: Path) -> Non
     systems = _rows(folder / "codes" / "systems.csv")
     units = _rows(folder / "codes" / "units.csv")
     if systems:
-        work.executemany(
-            "INSERT INTO stage.systems VALUES (?, ?)",
-            [(row["source_code"], row["target_vocabulary_id"]) for row in systems],
-        )
+        rows = {"system": [row["source_code"] for row in systems]}
+        rows["vocabulary_id"] = [row["target_vocabulary_id"] for row in systems]
+        insert_frame(work, "stage.systems", pl.DataFrame(rows))
     if units:
-        work.executemany(
-            "INSERT INTO stage.unit_aliases VALUES (?, ?)",
-            [(normalise_code(row["source_code"]), row["target_concept_code"]) for row in units],
-        )
+        rows = {"alias": [normalise_code(row["source_code"]) for row in units]}
+        rows["code"] = [row["target_concept_code"] for row in units]
+        insert_frame(work, "stage.unit_aliases", pl.DataFrame(rows))
 
 
 def _rows(file: Path) -> list[dict[str, str]]:
@@ -117,7 +117,9 @@ def _candidates(work: duckdb.DuckDBPyConnection, concept: Concept) -> None:
     ).fetchall()
     if odd:
         work.execute("CREATE OR REPLACE TEMP TABLE spellings (code VARCHAR, plain VARCHAR)")
-        work.executemany("INSERT INTO spellings VALUES (?, ?)", [(code, normalise_code(code)) for (code,) in odd])
+        codes = [code for (code,) in odd]
+        plain = [normalise_code(code) for code in codes]
+        insert_frame(work, "spellings", pl.DataFrame({"code": codes, "plain": plain}))
         work.execute("UPDATE candidates SET code = s.plain FROM spellings s WHERE s.code = candidates.code")
     if concept.kind == "unit":
         work.execute(

@@ -25,7 +25,7 @@ def map_persons(work: duckdb.DuckDBPyConnection, stages: Sequence[Stage], link_s
     if not stages:
         return
     union = " UNION ALL ".join(
-        f"SELECT site, id, patient_links, patient_replaced, ids FROM {stage.table} WHERE outcome IS NULL"
+        f"SELECT site, id, patient_links, patient_replaced, ids FROM {stage.read} WHERE fate IS NULL"
         for stage in stages
     )
     work.execute(f"CREATE TEMP TABLE patients AS {union}")

@@ -17,8 +17,8 @@ def index_targets(work: duckdb.DuckDBPyConnection, stages: Sequence[Stage]) -> N
     """Fills `stage.urls`, `stage.bundle_urls` (URLs that mean different things in different Bundles) and
     `stage.identifiers`, from all stage tables."""
     urls = " UNION ALL ".join(
-        f"SELECT site, bundle, url, {quote(stage.resource)} AS type, id FROM {stage.table} WHERE url IS NOT NULL "
-        f"UNION ALL SELECT site, bundle, 'urn:uuid:' || id, {quote(stage.resource)}, id FROM {stage.table} "
+        f"SELECT site, bundle, url, {quote(stage.resource)} AS type, id FROM {stage.read} WHERE url IS NOT NULL "
+        f"UNION ALL SELECT site, bundle, 'urn:uuid:' || id, {quote(stage.resource)}, id FROM {stage.read} "
         "WHERE url IS NULL AND length(id) = 36"
         for stage in stages
     )
@@ -34,7 +34,7 @@ def index_targets(work: duckdb.DuckDBPyConnection, stages: Sequence[Stage]) -> N
     )
     work.execute("DROP TABLE all_urls")
     identifiers = " UNION ALL ".join(
-        f"SELECT site, {quote(stage.resource)} AS type, unnest(ids) AS identifier, id FROM {stage.table} WHERE newest"
+        f"SELECT site, {quote(stage.resource)} AS type, unnest(ids) AS identifier, id FROM {stage.read} WHERE newest"
         for stage in stages
         if "ids" in stage.plan.expressions
     )
@@ -46,10 +46,11 @@ def index_targets(work: duckdb.DuckDBPyConnection, stages: Sequence[Stage]) -> N
     work.execute("CREATE TABLE stage.ids (table_name VARCHAR, site VARCHAR, type VARCHAR, id VARCHAR, row_id BIGINT)")
 
 
-def resolve_references(work: duckdb.DuckDBPyConnection, stage: Stage, stages: Sequence[Stage]) -> str:
-    """The stage table of a type with (type, id) beside each reference; gives back the new table's name.
+def resolve_references(work: duckdb.DuckDBPyConnection, stage: Stage, stages: Sequence[Stage]) -> None:
+    """Makes the keys of a type and the view that joins them to what was read.
 
-    New columns: `rt_<name>`, `ri_<name>` per reference, and `k_<name>` (person_id) where it points to a Patient.
+    Columns: `rt_<name>`, `ri_<name>` (type and id) per reference, `k_<name>` (person_id) where it points to a Patient,
+    and `outcome`, which is NULL for resources that go on.
     """
     plan = stage.plan
     columns, joins = ["s.*"], []
@@ -67,16 +68,22 @@ def resolve_references(work: duckdb.DuckDBPyConnection, stage: Stage, stages: Se
         )
         columns.append(f'coalesce(reference_type({text}), m{number}.type) AS "rt_{name}"')
         columns.append(f'coalesce(reference_id({text}), m{number}.id) AS "ri_{name}"')
-    resolved = stage.table + "_resolved"
-    work.execute(f"CREATE TABLE {resolved} AS SELECT {', '.join(columns)} FROM {stage.table} s {' '.join(joins)}")
-    work.execute(f"DROP TABLE {stage.table}")
-    return _find_persons(work, stage, resolved)
+    resolved = f"(SELECT {', '.join(columns)} FROM {stage.read} s {' '.join(joins)})"
+    persons, person_joins = _persons(stage)
+    found = "".join(f', s."rt_{name}", s."ri_{name}"' for name in plan.references)
+    work.execute(
+        f"CREATE TABLE {stage.keys} AS SELECT s.n{found}{''.join(', ' + column for column in persons)} "
+        f"FROM {resolved} s {' '.join(person_joins)}"
+    )
+    work.execute(
+        f"CREATE VIEW {stage.table} AS SELECT r.*, v.* EXCLUDE (n) FROM {stage.read} r JOIN {stage.keys} v USING (n)"
+    )
 
 
 def _resolve_odd(work: duckdb.DuckDBPyConnection, stage: Stage) -> None:
     """References that are not Type/id: URNs, other full URLs, conditional ones; each distinct one once."""
     texts = " UNION ".join(
-        f'SELECT DISTINCT site, bundle, "{reference.column}" AS reference FROM {stage.table} '
+        f'SELECT DISTINCT site, bundle, "{reference.column}" AS reference FROM {stage.read} '
         f'WHERE "{reference.column}" IS NOT NULL AND reference_id("{reference.column}") IS NULL'
         for reference in stage.plan.references.values()
         if reference.name not in stage.plan.referrals
@@ -101,7 +108,7 @@ def _referral(work: duckdb.DuckDBPyConnection, stage: Stage, stages: Sequence[St
     referral = stage.plan.referrals[name]
     parts = " UNION ALL ".join(
         f'SELECT site, unnest("back_{referral.element}") AS pointing, "taken_{name}" AS taken '
-        f"FROM {other.table} WHERE newest"
+        f"FROM {other.read} WHERE newest"
         for other in stages
         if other.resource == referral.referrer
     )
@@ -119,8 +126,8 @@ def _referral(work: duckdb.DuckDBPyConnection, stage: Stage, stages: Sequence[St
     return f"LEFT JOIN referral_{number} m{number} ON m{number}.site = s.site AND m{number}.here = s.id"
 
 
-def _find_persons(work: duckdb.DuckDBPyConnection, stage: Stage, resolved: str) -> str:
-    """Persons of the references to Patient; outcomes of resources without what they need."""
+def _persons(stage: Stage) -> tuple[list[str], list[str]]:
+    """Columns and joins: persons of the references to Patient, and the outcome of resources without what they need."""
     plan = stage.plan
     persons = [one for one in plan.references.values() if one.to == ("Patient",)]
     columns = [f'p{number}.person_id AS "k_{one.name}"' for number, one in enumerate(persons)]
@@ -139,13 +146,8 @@ def _find_persons(work: duckdb.DuckDBPyConnection, stage: Stage, resolved: str) 
         columns.append("own.person_id AS k_person")
         joins.append("LEFT JOIN stage.person_map own ON own.site = s.site AND own.id = s.id")
         checks.append("CASE WHEN NOT own.canonical THEN 'skipped|linked to another record of the person' END")
-    columns.append(f"coalesce(s.outcome, {', '.join(checks)}) AS outcome")
-    work.execute(
-        f"CREATE TABLE {stage.table} AS SELECT s.* EXCLUDE (outcome){''.join(', ' + column for column in columns)} "
-        f"FROM {resolved} s {' '.join(joins)}"
-    )
-    work.execute(f"DROP TABLE {resolved}")
-    return stage.table
+    columns.append(f"coalesce(s.fate, {', '.join(checks)})::VARCHAR AS outcome")
+    return columns, joins
 
 
 def processing_order(plans: dict[str, list[Plan]]) -> list[str]:

@@ -22,16 +22,30 @@ _MAXIMUM_RESOURCE = 256 * 1024 * 1024  # bytes of one landed line; the gate lets
 
 @dataclass(frozen=True)
 class Stage:
-    """One resource type of the sites that share a mapping: its stage table and plan."""
+    """One resource type of the sites that share a mapping, with its plan.
+
+    `read` holds the values of each resource (wide, written once), `keys` what references and rules find out about it
+    (narrow), and `table` is the view of both, joined by the landed number.
+    """
 
     resource: str
     table: str
     sites: tuple[str, ...]
     plan: Plan
 
+    @property
+    def read(self) -> str:
+        """The table with the values of each resource."""
+        return f"{self.table}_read"
+
+    @property
+    def keys(self) -> str:
+        """The table with references, persons and outcome of each resource."""
+        return f"{self.table}_keys"
+
 
 def read_stage(work: duckdb.DuckDBPyConnection, stage: Stage, shards: Sequence[Path], settings: Settings) -> None:
-    """Fills a stage table from the landed files; `outcome` is NULL for resources that go on."""
+    """Fills a stage table from the landed files; `fate` is NULL for resources that go on."""
     plan = stage.plan
     columns = ", ".join(f"{quote(name)}: {quote(kind)}" for name, kind in _META.items())
     structure = plan.need.sql_type() if plan.need.children else "JSON"
@@ -44,11 +58,11 @@ def read_stage(work: duckdb.DuckDBPyConnection, stage: Stage, shards: Sequence[P
     meta = ", ".join(f'"{name}"' for name in _META)
     sites = ", ".join(quote(site) for site in stage.sites)
     work.execute(
-        f"CREATE TABLE {stage.table} AS SELECT {meta}, zone{expressions}, "
-        f"({plan.outcome})::VARCHAR AS outcome, true AS newest "
+        f"CREATE TABLE {stage.read} AS SELECT {meta}, zone{expressions}, "
+        f"({plan.outcome})::VARCHAR AS fate, true AS newest "
         f"FROM (SELECT *, {_zones(stage.sites, settings)} AS zone FROM {source} WHERE site IN ({sites}))"
     )
-    _supersede(work, stage.table)
+    _supersede(work, stage.read)
 
 
 def _zones(sites: Sequence[str], settings: Settings) -> str:
@@ -65,7 +79,7 @@ def _supersede(work: duckdb.DuckDBPyConnection, table: str) -> None:
     if counted is None or counted[0] == counted[1]:
         return
     work.execute(
-        f"""UPDATE {table} SET outcome = v.outcome, newest = false FROM (
+        f"""UPDATE {table} SET fate = v.outcome, newest = false FROM (
               SELECT n, CASE WHEN hash = first_value(hash) OVER newest THEN 'skipped|same content again'
                              ELSE 'skipped|superseded version' END AS outcome,
                      row_number() OVER newest AS place
@@ -76,16 +90,16 @@ def _supersede(work: duckdb.DuckDBPyConnection, table: str) -> None:
     )
 
 
-def supersede_by_identifier(work: duckdb.DuckDBPyConnection, table: str) -> None:
+def supersede_by_identifier(work: duckdb.DuckDBPyConnection, stage: Stage) -> None:
     """Of several resources with one business identifier in a site the newest usable one stays."""
     work.execute(
-        f"""UPDATE {table} SET outcome = 'skipped|superseded or duplicate business identifier' FROM (
+        f"""UPDATE {stage.keys} SET outcome = 'skipped|superseded or duplicate business identifier' FROM (
               SELECT DISTINCT n FROM (
                 SELECT n, row_number() OVER (PARTITION BY site, identifier
                          ORDER BY TRY_CAST(updated AS TIMESTAMPTZ) DESC NULLS LAST,
                                   TRY_CAST(version AS BIGINT) DESC NULLS LAST, n DESC) AS place
-                FROM (SELECT n, site, updated, version, unnest(business) AS identifier FROM {table}
+                FROM (SELECT n, site, updated, version, unnest(business) AS identifier FROM {stage.table}
                       WHERE outcome IS NULL))
               WHERE place > 1) v
-            WHERE v.n = {table}.n"""
+            WHERE v.n = {stage.keys}.n"""
     )

@@ -134,24 +134,24 @@ def _follow(work: duckdb.DuckDBPyConnection, stage: Stage, stages: Sequence[Stag
         for name in concept.follows:
             follow = stage.plan.follows[name]
             others = " UNION ALL ".join(
-                f'SELECT site, id, "{followed_column(follow.path)}" AS c FROM {other.table} WHERE newest'
+                f'SELECT site, id, "{followed_column(follow.path)}" AS c FROM {other.read} WHERE newest'
                 for other in stages
                 if other.resource == follow.to
             )
             nothing = "SELECT NULL::VARCHAR AS site, NULL::VARCHAR AS id, NULL::coding_set AS c WHERE false"
             work.execute(
-                f"""UPDATE {stage.table} SET "{concept.column}" = v.c FROM (
+                f"""UPDATE {stage.read} SET "{concept.column}" = v.c FROM (
                       SELECT s.n, coalesce(s."{concept.column}", {follow.contained}, o.c) AS c FROM {stage.table} s
                       LEFT JOIN ({others or nothing}) o ON o.site = s.site AND o.id = s."ri_{name}"
                         AND s."rt_{name}" = {quote(follow.to)}
                       WHERE s."r_{name}" IS NOT NULL) v
-                    WHERE v.n = {stage.table}.n"""
+                    WHERE v.n = {stage.read}.n"""
             )
 
 
 def _write(work: duckdb.DuckDBPyConnection, stage: Stage, rule_ids: dict[tuple[str, str], int]) -> list[WrittenRule]:
     if stage.plan.mapping.unique_by:
-        supersede_by_identifier(work, stage.table)
+        supersede_by_identifier(work, stage)
     concept_tables = attach_concepts(work, stage)
     written: list[WrittenRule] = []
     rows_of: dict[str, str] = {}
@@ -174,8 +174,7 @@ def _leave_out_the_rowless(work: duckdb.DuckDBPyConnection, stage: Stage, writte
     """A resource that no rule gave a row is skipped, with a reason; its tables of rows are no longer needed."""
     having = " UNION ".join(f"SELECT _n FROM {one.rows}" for one in written) or "SELECT NULL AS _n WHERE false"
     work.execute(
-        f"UPDATE {stage.table} SET outcome = 'skipped|no rule gives a row' "
-        f"WHERE outcome IS NULL AND n NOT IN ({having})"
+        f"UPDATE {stage.keys} SET outcome = 'skipped|no rule gives a row' WHERE outcome IS NULL AND n NOT IN ({having})"
     )
     for one in written:
         work.execute(f"DROP TABLE {one.rows}")

@@ -50,6 +50,9 @@ def write_rule(
     """Appends a rule's rows to `out.*` and `lin.cdm_row`; gives back where they stand with their landed numbers."""
     name = stage.table.removeprefix("stage.")
     table = f'stage."{name}_rows_{plan.rule.name}"'
+    if not _has_targets(work, plan, concept_tables):
+        work.execute(f"CREATE TABLE {table} (_n BIGINT, _key BIGINT)")
+        return WrittenRule(rule_id, plan.rule.name, plan.rule.table, table, 0)
     source, joins = _source(work, stage, plan, name, concept_tables)
     joins += _references(plan)
     joins += [
@@ -78,6 +81,19 @@ def write_rule(
     if not plan.rule.for_each:
         _index_rows(work, stage, plan, table)
     return WrittenRule(rule_id, plan.rule.name, plan.rule.table, table, incomplete)
+
+
+def _has_targets(work: duckdb.DuckDBPyConnection, plan: RulePlan, concept_tables: dict[str, str]) -> bool:
+    """Whether any code of these resources leads to a domain that this rule takes."""
+    concept = plan.concepts.get(plan.rule.concept or "")
+    if concept is None or not plan.rule.domains or plan.rule.unmapped:
+        return True
+    domains = ", ".join(quote(domain) for domain in plan.rule.domains)
+    found = work.execute(
+        f"SELECT 1 FROM {concept_tables[concept.column]} "
+        f"WHERE len(list_filter(targets, lambda o: o.domain IN ({domains}))) > 0 LIMIT 1"
+    ).fetchone()
+    return found is not None
 
 
 def _source(
