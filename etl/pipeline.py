@@ -14,7 +14,7 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict
-from datetime import UTC, date, datetime
+from datetime import date
 from importlib.metadata import version
 from importlib.resources import as_file, files
 from pathlib import Path
@@ -78,10 +78,10 @@ def build(
             run = Run(version("blina"), rules.sha, settings_hash(settings), release.version)
             insert_frame(work, "led.file", landed.files)
             with clock("transform"):
-                done = transform(work, stages, landed.shards, rules, settings, progress)
+                done = transform(work, stages, landed, rules, settings, progress)
             _write_late_rejects(work, writer)
         with clock("derive"):
-            _derive(work, settings, run, sites)
+            _derive(work, settings, run, sites, done.data_until)
         counts = _all_counts(work, landed, done)
         with clock("store"):
             written = store.replace(work, run)
@@ -161,18 +161,7 @@ def reason_code(reason: str) -> str:
     return "_".join(reason.lower().split())
 
 
-def _extraction_date(work: duckdb.DuckDBPyConnection, settings: Settings) -> date:
-    """Until when the data reaches: the settings' data lock, else the newest lastUpdated, else today."""
-    if settings.data_lock:
-        return settings.data_lock
-    found = work.execute(
-        "SELECT max(CAST(TRY_CAST(updated AS TIMESTAMPTZ) AS DATE)) FROM led.resource WHERE outcome = 'kept'"
-    ).fetchone()
-    return found[0] if found and found[0] else datetime.now(UTC).date()
-
-
-def _derive(work: duckdb.DuckDBPyConnection, settings: Settings, run: Run, sites: Sequence[str]) -> None:
-    until = _extraction_date(work, settings)
+def _derive(work: duckdb.DuckDBPyConnection, settings: Settings, run: Run, sites: Sequence[str], until: date) -> None:
     derive_observation_periods(work, key=settings.key, extraction_date=until)
     derive_condition_eras(work, key=settings.key)
     derive_drug_eras(work, key=settings.key)

@@ -64,6 +64,8 @@ def find_files(sources: Sequence[Source], first_number: int) -> tuple[list[Found
             found.append(FoundFile(first_number + len(found), source.site, source.path, source.path.name))
             continue
         for path in sorted(source.path.rglob("*"), key=lambda path: path.relative_to(source.path).as_posix()):
+            if any(part.startswith(".") for part in path.relative_to(source.path).parts):
+                continue  # hidden: no export hides its files, and blina's own work folder may lie here
             name = path.relative_to(source.path).as_posix()
             if not path.is_file():
                 continue

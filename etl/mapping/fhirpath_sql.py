@@ -5,36 +5,31 @@ empty collection is SQL NULL (or an empty list), and its three-valued logic is S
 "any" of several values is refused: say `.first()`, `.where(...)` or `.exists(...)`.
 """
 
-from collections.abc import Callable
 from dataclasses import dataclass
 from itertools import count
 
 from etl.errors import did_you_mean
 from etl.mapping.fhirpath import Call, Index, Literal, Name, Negative, Node, Operation, PathSyntaxError, Variable, parse
+from etl.mapping.fhirpath_functions import (
+    ON_LISTS,
+    ON_SCALARS,
+    PathError,
+    Value,
+    binary,
+    distinct,
+    exists,
+    literal,
+    quote,
+    truth,
+)
 from etl.mapping.schema import Need, element_of
-from etl.mapping.structure import NUMBERS, Choice, Element, elements, is_primitive
+from etl.mapping.structure import Choice, Element, elements, is_primitive
 
 FUNCTIONS = (
     "all allTrue anyTrue as contains count distinct empty endsWith exists extension first hasValue iif indexOf is join "
-    "last length lower matches not ofType replace select single skip startsWith substring tail take toDecimal "
+    "last length lower matches not ofType replace select skip startsWith substring tail take toDecimal "
     "toInteger toString trim upper where"
 ).split()
-
-
-class PathError(ValueError):
-    """A path that the FHIR structure or the mapping language does not allow."""
-
-
-@dataclass(frozen=True)
-class Value:
-    """A translated expression: SQL, FHIR type, whether it is a list, and the node of the schema it came from."""
-
-    sql: str
-    type: str
-    many: bool
-    need: Need | None = None
-    parent: "Value | None" = None
-    name: str = ""
 
 
 @dataclass(frozen=True)
@@ -43,11 +38,6 @@ class ChoiceValue:
 
     base: Value
     choice: Choice
-
-
-def quote(text: str) -> str:
-    """A SQL text literal."""
-    return "'" + text.replace("'", "''") + "'"
 
 
 class Translator:
@@ -97,6 +87,8 @@ class Translator:
                 if base.sql.isidentifier() or base.sql[-1] in '"])'
                 else f'({base.sql})."{element.name}"'
             )
+            if element.many and is_primitive(element.type):
+                sql = self._without_nulls(sql)  # null stands for a value that has only extensions
             return Value(sql, element.type, element.many, need, base, element.name)
         each = self.variable()
         inner = f'list_transform({base.sql}, lambda {each}: {each}."{element.name}")'
@@ -110,7 +102,7 @@ class Translator:
     def _node(self, node: Node, this: Value) -> "Value | ChoiceValue":  # noqa: C901  # one case per kind of node
         match node:
             case Literal(constant):
-                return _literal(constant)
+                return literal(constant)
             case Variable("$this"):
                 return this
             case Variable("%resource"):
@@ -130,6 +122,8 @@ class Translator:
                 return Value(f"({value.sql})[{position + 1}]", value.type, many=False, need=value.need)
             case Negative(operand):
                 value = self._one(operand, this, "-")
+                if value.kind != "number":
+                    raise PathError(f"-: needs a number, got {value.type}")
                 return Value(f"(-{value.sql})", value.type, many=False)
             case Operation(operator, left, right):
                 return self._operation(operator, left, right, this)
@@ -156,23 +150,39 @@ class Translator:
         if operator in {"as", "is"}:
             if not isinstance(right, Name):
                 raise PathError(f"{operator}: a type name is missing")
-            return self._of_type(self._node(left, this), right.name, exists=operator == "is")
+            return self._of_type(self._node(left, this), right, operator)
         if operator == "|":
             return self._union(self._value(left, this), self._value(right, this))
         if operator in {"in", "contains"}:
             item, whole = (left, right) if operator == "in" else (right, left)
+            constants = _constants(whole)
+            if constants:
+                return self._among(self._one(item, this, operator), constants)
             return self._membership(self._one(item, this, operator), self._value(whole, this))
         one, other = self._one(left, this, operator), self._one(right, this, operator)
-        return _binary(operator, one, other)
+        return binary(operator, one, other)
 
     def _union(self, left: Value, right: Value) -> Value:
-        lists = [value.sql if value.many else f"[{value.sql}]" for value in (left, right)]
-        merged = f"list_concat({lists[0]}, {lists[1]})"
-        return Value(f"list_distinct({self._without_nulls(merged)})", left.type, many=True)
+        kinds = {left.kind, right.kind} - {"nothing"}
+        if len(kinds) > 1 or (kinds == {"complex"} and left.type != right.type):
+            raise PathError(f"|: cannot put {left.type} and {right.type} together")
+        sides = [value.listed for value in (left, right) if value.kind != "nothing"]
+        merged = self._without_nulls(f"list_concat({', '.join(sides)})" if sides else "[]")
+        return distinct(Value(merged, right.type if left.kind == "nothing" else left.type, many=True))
 
     def _membership(self, item: Value, whole: Value) -> Value:
-        members = whole.sql if whole.many else f"[{whole.sql}]"
-        return Value(f"list_contains({members}, {item.sql})", "boolean", many=False)
+        kinds = {item.kind, whole.kind} - {"nothing"}
+        if len(kinds) > 1 or "complex" in kinds:
+            raise PathError(f"in: cannot look for {item.type} among {whole.type}")
+        found = f"coalesce(list_contains({whole.listed}, {item.sql}), false)"
+        return Value(f"(CASE WHEN {item.sql} IS NOT NULL THEN {found} END)", "boolean", many=False)
+
+    def _among(self, item: Value, constants: list[Value]) -> Value:
+        """`status in ('a' | 'b')`, the commonest test, as plain SQL."""
+        if {item.kind, *(one.kind for one in constants)} - {"nothing"} - {constants[0].kind}:
+            raise PathError(f"in: cannot look for {item.type} among {constants[0].type}")
+        listed = ", ".join(one.sql for one in constants)
+        return Value(f"({item.sql} IN ({listed}))", "boolean", many=False)
 
     # --- functions ---------------------------------------------------------------------------------------------
 
@@ -180,76 +190,87 @@ class Translator:
         if name not in FUNCTIONS:
             raise PathError(f"{name}(): unknown function{did_you_mean(name, FUNCTIONS)}")
         if name == "iif":
-            return self._iif(arguments, this)
+            return self._iif(arguments, this if base is None else self._one(base, this, "iif"))
         subject: Value | ChoiceValue = this if base is None else self._node(base, this)
         if name in {"ofType", "as", "is"}:
             if len(arguments) != 1 or not isinstance(arguments[0], Name):
                 raise PathError(f"{name}(): needs one type name")
-            return self._of_type(subject, arguments[0].name, exists=name == "is")
+            return self._of_type(subject, arguments[0], name)
         if isinstance(subject, ChoiceValue):
             return self._choice_function(subject, name)
         if name in {"where", "exists", "all", "select"} and arguments:
             return self._iterate(subject, name, arguments[0])
         if name == "extension":
             return self._extension(subject, arguments)
-        if name in _ON_LISTS:
-            numbers = [self._one(argument, this, name).sql for argument in arguments]
-            return _ON_LISTS[name](subject, numbers)
+        if name in ON_LISTS:
+            return ON_LISTS[name](subject, [self._one(argument, this, name) for argument in arguments])
         if subject.many:
             raise PathError(f"{name}(): its input repeats; say .first() or .where(...)")
-        return _ON_SCALARS[name](subject, [self._one(argument, this, name).sql for argument in arguments])
+        return ON_SCALARS[name](subject, [self._one(argument, this, name) for argument in arguments])
 
     def _iif(self, arguments: tuple[Node, ...], this: Value) -> Value:
         if len(arguments) not in {2, 3}:
             raise PathError("iif(): needs a condition and one or two results")
-        condition = self._one(arguments[0], this, "iif")
-        yes = self._one(arguments[1], this, "iif")
-        no = self._one(arguments[2], this, "iif").sql if len(arguments) == 3 else "NULL"
-        return Value(f"CASE WHEN {condition.sql} THEN {yes.sql} ELSE {no} END", yes.type, many=False)
+        condition = truth(self._one(arguments[0], this, "iif"), "iif()")
+        results = [self._one(argument, this, "iif") for argument in arguments[1:]]
+        if len({one.kind for one in results} - {"nothing"}) > 1:
+            raise PathError("iif(): its results must be of one kind")
+        yes, no = results[0].sql, results[1].sql if len(results) == 2 else "NULL"
+        kind = next((one.type for one in results if one.kind != "nothing"), "string")
+        return Value(f"(CASE WHEN {condition} THEN {yes} ELSE {no} END)", kind, many=False)
 
-    def _of_type(self, subject: "Value | ChoiceValue", kind: str, *, exists: bool) -> Value:
+    def _of_type(self, subject: "Value | ChoiceValue", kind: Name, verb: str) -> Value:
+        if kind.base not in {None, Name(None, "FHIR")}:
+            raise PathError(f"{verb}: {kind.name} must be a FHIR type")
         if isinstance(subject, ChoiceValue):
-            element = subject.choice.by_type.get(kind)
+            element = subject.choice.by_type.get(kind.name)
             if element is None:
-                hint = did_you_mean(kind, list(subject.choice.by_type))
-                raise PathError(f"{subject.choice.name}[x] is never a {kind}{hint}")
+                hint = did_you_mean(kind.name, list(subject.choice.by_type))
+                raise PathError(f"{subject.choice.name}[x] is never a {kind.name}{hint}")
             value = self.element(subject.base, element)
-        elif subject.type == kind:
-            value = subject
+            there = self._choice_function(subject, "exists").sql
+        elif subject.type == kind.name:
+            value, there = subject, exists(subject).sql
         else:
-            raise PathError(f"ofType({kind}): the element is always a {subject.type}")
-        return _exists(value, []) if exists else value
+            raise PathError(f"{verb}({kind.name}): the element is always a {subject.type}")
+        if verb != "ofType" and value.many:
+            raise PathError(f"{verb}: its operand repeats; say ofType({kind.name})")
+        if verb == "is":
+            return Value(f"(CASE WHEN {there} THEN {exists(value).sql} END)", "boolean", many=False)
+        return value
 
     def _choice_function(self, subject: ChoiceValue, name: str) -> Value:
         if name not in {"exists", "empty", "hasValue"}:
             raise PathError(f"{subject.choice.name}[x] needs ofType(...) before {name}()")
-        tests = [_exists(self.element(subject.base, one), []).sql for one in subject.choice.by_type.values()]
+        tests = [exists(self.element(subject.base, one), []).sql for one in subject.choice.by_type.values()]
         any_of = "(" + " OR ".join(tests) + ")"
         return Value(f"(NOT {any_of})" if name == "empty" else any_of, "boolean", many=False)
 
     def _iterate(self, subject: Value, name: str, argument: Node) -> Value:
+        each = self.variable() if subject.many else subject.sql
+        one = Value(each, subject.type, many=False, need=subject.need) if subject.many else subject
+        inner = self._value(argument, one)
+        holds = "" if name == "select" else truth(inner, f"{name}()")
         if not subject.many:
-            return self._iterate_one(subject, name, argument)
-        each = self.variable()
-        inner = self._value(argument, Value(each, subject.type, many=False, need=subject.need))
+            return self._iterate_one(subject, name, inner, holds)
         if name == "select":
             made = f"list_transform({subject.sql}, lambda {each}: {inner.sql})"
             return Value(self._without_nulls(f"flatten({made})" if inner.many else made), inner.type, True, inner.need)
         if name == "all":
-            bad = f"list_filter({subject.sql}, lambda {each}: NOT coalesce({inner.sql}, false))"
+            bad = f"list_filter({subject.sql}, lambda {each}: NOT coalesce({holds}, false))"
             return Value(f"(coalesce(len({bad}), 0) = 0)", "boolean", many=False)
-        kept = Value(f"list_filter({subject.sql}, lambda {each}: {inner.sql})", subject.type, True, subject.need)
-        return _exists(kept, []) if name == "exists" else kept
+        kept = Value(f"list_filter({subject.sql}, lambda {each}: {holds})", subject.type, True, subject.need)
+        return exists(kept) if name == "exists" else kept
 
-    def _iterate_one(self, subject: Value, name: str, argument: Node) -> Value:
-        inner = self._value(argument, subject)
+    def _iterate_one(self, subject: Value, name: str, inner: Value, holds: str) -> Value:
+        there = f"{subject.sql} IS NOT NULL"
         if name == "select":
-            return inner
+            return Value(f"(CASE WHEN {there} THEN {inner.sql} END)", inner.type, inner.many, inner.need)
         if name == "all":
-            return Value(f"({subject.sql} IS NULL OR coalesce({inner.sql}, false))", "boolean", many=False)
+            return Value(f"(NOT ({there}) OR coalesce({holds}, false))", "boolean", many=False)
         if name == "exists":
-            return Value(f"coalesce({inner.sql}, false)", "boolean", many=False)
-        return Value(f"(CASE WHEN {inner.sql} THEN {subject.sql} END)", subject.type, False, subject.need)
+            return Value(f"({there} AND coalesce({holds}, false))", "boolean", many=False)
+        return Value(f"(CASE WHEN {holds} THEN {subject.sql} END)", subject.type, False, subject.need)
 
     def _extension(self, subject: Value, arguments: tuple[Node, ...]) -> Value:
         if len(arguments) != 1 or not isinstance(arguments[0], Literal):
@@ -268,134 +289,14 @@ class Translator:
         return Value(f'{parent.sql}."_{subject.name}"', "Element", many=False, need=need)
 
 
-def _literal(value: str | int | float | bool | None) -> Value:
-    if value is None:
-        return Value("NULL", "string", many=False)
-    if isinstance(value, bool):
-        return Value(str(value).lower(), "boolean", many=False)
-    if isinstance(value, int | float):
-        return Value(str(value), "decimal" if isinstance(value, float) else "integer", many=False)
-    return Value(quote(value), "string", many=False)
+def _constants(node: Node) -> list[Value]:
+    """The constants of `('a' | 'b' | …)`; none when anything else is in it."""
+    if isinstance(node, Literal) and node.value is not None:
+        return [literal(node.value)]
+    if isinstance(node, Operation) and node.operator == "|":
+        left, right = _constants(node.left), _constants(node.right)
+        return left + right if left and right else []
+    return []
 
-
-_LOGIC = {"and": "{0} AND {1}", "or": "{0} OR {1}", "xor": "{0} != {1}", "implies": "(NOT {0}) OR {1}"}
-_ARITHMETIC = {"-": "-", "*": "*", "/": "/", "div": "//", "mod": "%"}
-
-
-def _binary(operator: str, left: Value, right: Value) -> Value:
-    """The SQL of an operator on two single values."""
-    pair = (left.sql, right.sql)
-    if operator in _LOGIC:
-        return Value(f"({_LOGIC[operator].format(*pair)})", "boolean", many=False)
-    if operator == "&":
-        return Value(f"concat({left.sql}, {right.sql})", "string", many=False)
-    if operator in {"~", "!~"}:
-        same = f"coalesce(lower({left.sql}) = lower({right.sql}), {left.sql} IS NULL AND {right.sql} IS NULL)"
-        return Value(same if operator == "~" else f"(NOT {same})", "boolean", many=False)
-    if operator == "+" and not {left.type, right.type} <= NUMBERS:
-        return Value(f"({left.sql} || {right.sql})", "string", many=False)
-    if operator == "+" or operator in _ARITHMETIC:
-        return Value(f"({left.sql} {_ARITHMETIC.get(operator, '+')} {right.sql})", "decimal", many=False)
-    if (left.type in NUMBERS) != (right.type in NUMBERS) and "NULL" not in pair:
-        raise PathError(f"{operator}: compares {left.type} with {right.type}")
-    return Value(f"({left.sql} {operator} {right.sql})", "boolean", many=False)
-
-
-def _exists(value: Value, _: list[str]) -> Value:
-    sql = f"(coalesce(len({value.sql}), 0) > 0)" if value.many else f"({value.sql} IS NOT NULL)"
-    return Value(sql, "boolean", many=False)
-
-
-def _empty(value: Value, _: list[str]) -> Value:
-    sql = f"(coalesce(len({value.sql}), 0) = 0)" if value.many else f"({value.sql} IS NULL)"
-    return Value(sql, "boolean", many=False)
-
-
-def _pick(position: str) -> Callable[[Value, list[str]], Value]:
-    def pick(value: Value, _: list[str]) -> Value:
-        if not value.many:
-            return value
-        return Value(f"({value.sql})[{position}]", value.type, many=False, need=value.need)
-
-    return pick
-
-
-def _slice(template: str) -> Callable[[Value, list[str]], Value]:
-    def cut(value: Value, numbers: list[str]) -> Value:
-        whole = value.sql if value.many else f"[{value.sql}]"
-        return Value(f"({whole})[{template.format(*numbers)}]", value.type, many=True, need=value.need)
-
-    return cut
-
-
-def _count(value: Value, _: list[str]) -> Value:
-    sql = f"coalesce(len({value.sql}), 0)" if value.many else f"(CASE WHEN {value.sql} IS NULL THEN 0 ELSE 1 END)"
-    return Value(sql, "integer", many=False)
-
-
-def _list_sql(template: str, kind: str, *, many: bool = False) -> Callable[[Value, list[str]], Value]:
-    def make(value: Value, arguments: list[str]) -> Value:
-        whole = value.sql if value.many else f"[{value.sql}]"
-        return Value(template.format(whole, *(arguments or ["''"])), kind or value.type, many=many, need=value.need)
-
-    return make
-
-
-def _scalar_sql(template: str, kind: str, arguments_needed: int = 0) -> Callable[[Value, list[str]], Value]:
-    def make(value: Value, arguments: list[str]) -> Value:
-        if len(arguments) < arguments_needed:
-            raise PathError(f"needs {arguments_needed} argument(s)")
-        return Value(template.format(value.sql, *arguments), kind or value.type, many=False)
-
-    return make
-
-
-def _substring(value: Value, arguments: list[str]) -> Value:
-    if not arguments:
-        raise PathError("substring(): needs a start")
-    length = f", {arguments[1]}" if len(arguments) > 1 else ""
-    inside = f"{arguments[0]} >= 0 AND {arguments[0]} < length({value.sql})"
-    return Value(f"(CASE WHEN {inside} THEN substr({value.sql}, {arguments[0]} + 1{length}) END)", "string", many=False)
-
-
-def _to_string(value: Value, _: list[str]) -> Value:
-    text = f"CAST({value.sql} AS VARCHAR)"
-    # JSON's 24 and 24.0 are one number to DuckDB, which writes both 24.0; the shorter text is the hospital's usual one.
-    return Value(f"regexp_replace({text}, '\\.0$', '')" if value.type == "decimal" else text, "string", many=False)
-
-
-_ON_LISTS: dict[str, Callable[[Value, list[str]], Value]] = {
-    "exists": _exists,
-    "empty": _empty,
-    "count": _count,
-    "first": _pick("1"),
-    "last": _pick("-1"),
-    "single": _pick("1"),
-    "tail": _slice("2:"),
-    "skip": _slice("{0} + 1:"),
-    "take": _slice(":{0}"),
-    "distinct": _list_sql("list_distinct({0})", "", many=True),
-    "join": _list_sql("array_to_string({0}, {1})", "string"),
-    "anyTrue": _list_sql("list_bool_or({0})", "boolean"),
-    "allTrue": _list_sql("coalesce(list_bool_and({0}), true)", "boolean"),
-}
-_ON_SCALARS: dict[str, Callable[[Value, list[str]], Value]] = {
-    "hasValue": _scalar_sql("({0} IS NOT NULL)", "boolean"),
-    "not": _scalar_sql("(NOT {0})", "boolean"),
-    "startsWith": _scalar_sql("starts_with({0}, {1})", "boolean", 1),
-    "endsWith": _scalar_sql("ends_with({0}, {1})", "boolean", 1),
-    "contains": _scalar_sql("contains({0}, {1})", "boolean", 1),
-    "matches": _scalar_sql("regexp_matches({0}, {1})", "boolean", 1),
-    "indexOf": _scalar_sql("(instr({0}, {1}) - 1)", "integer", 1),
-    "replace": _scalar_sql("replace({0}, {1}, {2})", "string", 2),
-    "lower": _scalar_sql("lower({0})", "string"),
-    "upper": _scalar_sql("upper({0})", "string"),
-    "trim": _scalar_sql("trim({0})", "string"),
-    "length": _scalar_sql("length({0})", "integer"),
-    "toString": _to_string,
-    "toInteger": _scalar_sql("TRY_CAST({0} AS BIGINT)", "integer"),
-    "toDecimal": _scalar_sql("TRY_CAST({0} AS DOUBLE)", "decimal"),
-    "substring": _substring,
-}
 
 __all__ = ["FUNCTIONS", "PathError", "PathSyntaxError", "Translator", "Value", "quote"]

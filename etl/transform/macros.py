@@ -4,6 +4,8 @@ A FHIR date says how precise it is by its length. A partial date becomes the fir
 instant is converted to the site's zone before its day is taken; a time without offset is read in the site's zone.
 """
 
+from datetime import date
+
 import duckdb
 
 from etl.mapping.coding_sets import CREATE_TYPE
@@ -31,6 +33,11 @@ _MACROS = (
     """CREATE OR REPLACE MACRO reference_id(s) AS
          nullif(regexp_extract(s, '(?:^|/)[A-Z][A-Za-z]+/([A-Za-z0-9.\\-]{1,64})(?:/_history/[^/]+)?$', 1), '')""",
 )
+
+
+def say_data_until(work: duckdb.DuckDBPyConnection, until: date) -> None:
+    """Creates `data_until()`, the day until which the data reaches: the end of what is still going on."""
+    work.execute(f"CREATE OR REPLACE MACRO data_until() AS DATE {quote(until.isoformat())}")
 
 
 def create_macros(work: duckdb.DuckDBPyConnection, key: str) -> None:

@@ -21,6 +21,8 @@ CONCEPT_PARTS = (
     "unit_default",
     "unit_default_source",
 )
+_ALWAYS = {"site": "s.site", "data_until": "data_until()"}
+"""References that every mapping has: the site's name, and the day until which the data reaches."""
 DATE_PARTS = ("date", "datetime", "precision", "year", "month", "day")
 
 
@@ -138,6 +140,8 @@ class RulePlanner:
         verbs: dict[str, Callable[[], str]] = {
             "lookup": lambda: self._lookup(form, column),
             "when_set": lambda: self._when_set(str(form["when_set"]), str(form["value"])),
+            "when": lambda: self._when(str(form["when"]), form["then"], column),
+            "plus_days": lambda: self._plus_days(form["plus_days"], column),
             "first": lambda: f"coalesce({', '.join(self._form(one, column) for one in form['first'])})",
             "text": lambda: "(" + " || ".join(self._text_part(one, column) for one in form["text"]) + ")",
             "reference": lambda: self._reference(form, column),
@@ -157,6 +161,18 @@ class RulePlanner:
         if other not in self.rule.columns:
             raise PathError(f"when_set: {other} is no column here{did_you_mean(other, list(self.rule.columns))}")
         return f"(CASE WHEN {self._form(self.rule.columns[other], other)} IS NOT NULL THEN {int(value)} END)"
+
+    def _when(self, condition: str, then: ColumnForm, column: str) -> str:
+        """A form that holds only under a condition, else NULL."""
+        holds = self._place("q", self.planner.translator.condition(condition, self.at))
+        return f"(CASE WHEN {holds} THEN {self._form(then, column)} END)"
+
+    def _plus_days(self, parts: list[ColumnForm], column: str) -> str:
+        """A date and a number of days after it; NULL when either is missing."""
+        if len(parts) != 2:
+            raise PathError("plus_days: needs a date and a number of days")
+        day, days = (self._form(part, column) for part in parts)
+        return f"({day} + CAST({days} AS INTEGER))"
 
     def _text_part(self, form: ColumnForm, column: str) -> str:
         """A part of a text: a path, or (without any letter) the characters themselves."""
@@ -216,10 +232,10 @@ class RulePlanner:
         if name in self.rule.concepts or name in mapping.concepts:
             return self._concept_part(name, part)
         one = mapping.fields.get(name)
-        if one is None and name == "site":
-            return "s.site"
+        if one is None and name in _ALWAYS:
+            return _ALWAYS[name]
         if one is None:
-            known = [*mapping.fields, *mapping.concepts, *self.rule.concepts, "site"]
+            known = [*mapping.fields, *mapping.concepts, *self.rule.concepts, *_ALWAYS]
             raise PathError(f"${name}: no such field or concept{did_you_mean(name, known)}")
         if one.to:
             return self._looked_up(name, column)

@@ -45,7 +45,9 @@ class Stage:
 
 
 def read_stage(work: duckdb.DuckDBPyConnection, stage: Stage, shards: Sequence[Path], settings: Settings) -> None:
-    """Fills a stage table from the landed files; `fate` is NULL for resources that go on."""
+    """Fills a stage table from the landed files; `fate` is NULL for resources that go on.
+
+    A resource that a DELETE entry named is left out; versions that arrive after a deletion are the store's affair."""
     plan = stage.plan
     columns = ", ".join(f"{quote(name)}: {quote(kind)}" for name, kind in _META.items())
     structure = plan.need.sql_type() if plan.need.children else "JSON"
@@ -63,6 +65,11 @@ def read_stage(work: duckdb.DuckDBPyConnection, stage: Stage, shards: Sequence[P
         f"FROM (SELECT *, {_zones(stage.sites, settings)} AS zone FROM {source} WHERE site IN ({sites}))"
     )
     _supersede(work, stage.read)
+    work.execute(
+        f"""UPDATE {stage.read} SET fate = 'skipped|deleted at the source' FROM stage.deleted d
+            WHERE d.site = {stage.read}.site AND d.resource_type = {quote(stage.resource)} AND d.id = {stage.read}.id
+              AND newest"""
+    )
 
 
 def _zones(sites: Sequence[str], settings: Settings) -> str:

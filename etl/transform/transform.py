@@ -2,18 +2,20 @@
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from datetime import UTC, date, datetime
 from functools import partial
-from pathlib import Path
 
 import duckdb
 import polars as pl
 
 from etl.errors import MappingError
+from etl.landing import Landed
 from etl.mapping.fhirpath_sql import quote
 from etl.mapping.language import Mappings
 from etl.settings import Settings
+from etl.store import insert_frame
 from etl.transform.concepts import load_lookups, load_systems_and_units
-from etl.transform.macros import create_macros
+from etl.transform.macros import create_macros, say_data_until
 from etl.transform.persons import map_persons
 from etl.transform.plan import Plan, followed_column
 from etl.transform.planner import Planner
@@ -29,6 +31,7 @@ class Transformed:
 
     outcomes: pl.DataFrame
     incomplete_rows: int
+    data_until: date
     unresolved_references: pl.DataFrame
 
 
@@ -78,7 +81,7 @@ def _link(planner: Planner, planners: Sequence[tuple[str, tuple[str, ...], Plann
 def transform(
     work: duckdb.DuckDBPyConnection,
     stages: Sequence[Stage],
-    shards: dict[str, list[Path]],
+    landed: Landed,
     mappings: Mappings,
     settings: Settings,
     progress: Callable[[str], None] = lambda _: None,
@@ -87,10 +90,14 @@ def transform(
     work.execute("CREATE SCHEMA IF NOT EXISTS stage")
     create_macros(work, settings.key)
     load_systems_and_units(work, mappings.folder)
-    present = [stage for stage in stages if shards.get(stage.resource)]
+    work.execute("CREATE TABLE stage.deleted (site VARCHAR, resource_type VARCHAR, id VARCHAR)")
+    insert_frame(work, "stage.deleted", landed.deleted)
+    present = [stage for stage in stages if landed.shards.get(stage.resource)]
     for stage in present:
         progress(f"read {stage.resource}")
-        read_stage(work, stage, shards[stage.resource], settings)
+        read_stage(work, stage, landed.shards[stage.resource], settings)
+    until = _data_until(work, present, settings)
+    say_data_until(work, until)
     index_targets(work, present)
     map_persons(work, [stage for stage in present if stage.resource == "Patient"], settings.link_persons_by)
     by_type: dict[str, list[Plan]] = {}
@@ -107,7 +114,19 @@ def transform(
         for stage in (one for one in present if one.resource == resource):
             progress(f"write {resource}")
             written += _write(work, stage, rule_ids)
-    return Transformed(_outcomes(work, present), sum(one.incomplete for one in written), _unresolved(work, present))
+    incomplete = sum(one.incomplete for one in written)
+    return Transformed(_outcomes(work, present), incomplete, until, _unresolved(work, present))
+
+
+def _data_until(work: duckdb.DuckDBPyConnection, stages: Sequence[Stage], settings: Settings) -> date:
+    """Until when the data reaches: the settings' data lock, else the newest lastUpdated, else today."""
+    if settings.data_lock or not stages:
+        return settings.data_lock or datetime.now(UTC).date()
+    newest = " UNION ALL ".join(
+        f"SELECT max(CAST(TRY_CAST(updated AS TIMESTAMPTZ) AS DATE)) AS day FROM {stage.read}" for stage in stages
+    )
+    found = work.execute(f"SELECT max(day) FROM ({newest})").fetchone()
+    return found[0] if found and found[0] else datetime.now(UTC).date()
 
 
 def _references_last(order: list[str], present: Sequence[Stage]) -> list[str]:

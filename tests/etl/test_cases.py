@@ -193,7 +193,7 @@ def _run(folder: Path, cases: list[Case], mappings: Mappings) -> Results:
         load_code_maps(work, _write_code_maps(folder / "codes", cases), list(sites))
         insert_frame(work, "led.file", landed.files)
         rules = _with_case_sites(mappings, cases)
-        done = transform(work, compile_mappings(rules, list(sites)), landed.shards, rules, settings)
+        done = transform(work, compile_mappings(rules, list(sites)), landed, rules, settings)
         results = Results()
         for case in cases:
             results.outcomes[case.name] = {"skipped": Counter(), "rejected": Counter()}

@@ -114,7 +114,7 @@ def mutilate(resource: dict[str, Any], draw: Any) -> None:
     container, key = draw(st.sampled_from(places(resource)))
     how = draw(st.sampled_from(["replace", "replace", "drop", "wrap", "rename", "add", "copy"]))
     if how == "replace":
-        container[key] = draw(st.sampled_from(VALUES))
+        container[key] = copy.deepcopy(draw(st.sampled_from(VALUES)))  # later changes must not reach VALUES
     elif how == "drop":
         del container[key]
     elif how == "wrap":
@@ -128,7 +128,7 @@ def mutilate(resource: dict[str, Any], draw: Any) -> None:
         if how == "rename":
             container[name] = container.pop(key)
         else:
-            container[name] = draw(st.sampled_from(VALUES))
+            container[name] = copy.deepcopy(draw(st.sampled_from(VALUES)))
 
 
 def landed(resource: dict[str, Any]) -> bool:
