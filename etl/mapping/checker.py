@@ -8,15 +8,20 @@ overrides that change nothing or do not say why; two rules for one row; codes wi
 
 import re
 import sys
+import tempfile
+from dataclasses import replace
 from pathlib import Path
 
 import duckdb
 
 from etl.errors import MappingError
+from etl.landing import land
 from etl.mapping.check_forms import FormCheck
 from etl.mapping.check_vocabulary import VocabularyCheck, read_code_lists
 from etl.mapping.language import Mappings, read_mappings
-from etl.transform.transform import compile_mappings
+from etl.settings import Settings
+from etl.store import create_work_schema
+from etl.transform.transform import compile_mappings, transform
 from etl.vocabulary import load_vocabulary, shipped_folder
 
 
@@ -51,6 +56,8 @@ def find_problems(folder: Path, vocabulary: duckdb.DuckDBPyConnection | None = N
         with duckdb.connect() as shipped:
             load_vocabulary(shipped, [shipped_folder()])
             problems += VocabularyCheck(shipped, mappings, lists).run()
+            if not problems:
+                problems += _run_on_nothing(shipped, mappings, _sites(folder))
     return sorted(dict.fromkeys(problems), key=_in_order)
 
 
@@ -64,6 +71,21 @@ def _compile_problems(mappings: Mappings, sites: tuple[str, ...]) -> list[str]:
         compile_mappings(mappings, [*sites, ""])
     except MappingError as error:
         return list(error.problems)
+    return []
+
+
+def _run_on_nothing(work: duckdb.DuckDBPyConnection, mappings: Mappings, sites: tuple[str, ...]) -> list[str]:
+    """What the database refuses of the compiled SQL: every statement runs once, on landed files without a line."""
+    with tempfile.TemporaryDirectory() as folder:
+        nothing = Path(folder) / "nothing.ndjson"
+        landed = land([], Path(folder) / "landed", set(mappings.base))
+        nothing.touch()
+        try:
+            create_work_schema(work)
+            landed = replace(landed, shards={one: [nothing] for one in mappings.base})
+            transform(work, compile_mappings(mappings, [*sites, ""]), landed, mappings, Settings(key="check"))
+        except duckdb.Error as error:
+            return [f"{mappings.folder}:1: the compiled mappings do not run: {str(error).splitlines()[0]}"]
     return []
 
 

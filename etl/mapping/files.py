@@ -152,7 +152,7 @@ def _merged(path: Path, base: dict[str, MappingFile], problems: list[str]) -> Ma
         return None
     layer = _Layer(shown, places, problems)
     content = layer.over(own.content, override, (), said_why="why" in override)
-    return MappingFile(content, {**own.places, **layer.kept_places}, path, site)
+    return MappingFile(content, {**layer.moved(own.places), **places}, path, site)
 
 
 class _Layer:
@@ -162,7 +162,7 @@ class _Layer:
         self.shown = shown
         self.places = places
         self.problems = problems
-        self.kept_places = dict(places)
+        self.shifts: dict[str, int] = {}
 
     def problem(self, keys: tuple[str, ...], message: str) -> None:
         place = next(
@@ -211,7 +211,19 @@ class _Layer:
                 self.problem((*keys, str(number)), "changes nothing")
             elif not explained and "why" not in entry:
                 self.problem((*keys, str(number)), "a change needs `why:` beside it")
+        self.shifts[".".join(keys)] = len(value)
         return value + old
+
+    def moved(self, places: dict[str, str]) -> dict[str, str]:
+        """The base file's places, with the entries of lengthened lists where they stand after merging."""
+        shifted = {}
+        for key, place in places.items():
+            name, _, rest = key.partition(".")
+            number, _, below = rest.partition(".")
+            if name in self.shifts and number.isdigit():
+                key = ".".join(filter(None, (name, str(int(number) + self.shifts[name]), below)))
+            shifted[key] = place
+        return shifted
 
 
 def _form_over(old: Tree, value: Tree) -> Tree:

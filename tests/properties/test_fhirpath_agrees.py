@@ -14,6 +14,7 @@ from typing import Any
 import duckdb
 import fhirpathpy
 import pytest
+import yaml
 from fhirpathpy.models import models
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
@@ -137,56 +138,10 @@ def test_hl7_tests_of_supported_expressions_pass(tmp_path: Path) -> None:
 
 # --- real resources ----------------------------------------------------------------------------------------------
 
-EXPRESSIONS: dict[str, list[str]] = {
-    "Patient": [
-        "birthDate", "gender = 'male'", "gender != 'male'", "gender ~ 'MALE'", "gender !~ 'MALE'", "name.given", "name.given.first()",
-        "name.given.last()", "name[0].family", "name.given.count()", "name.exists(use = 'official')", "name.all(given.exists())",
-        "name.where(use = 'official').given.join(' ')", "name.select(given.first())", "name.select(given | family)",
-        "(name.given | name.family).count()", "(name.given | name.family).distinct()", "name.given.distinct()", "name.tail().given",
-        "name.skip(1).given", "name.take(2).given", "telecom.where(system = 'phone').value.first()", "telecom.use contains 'home'",
-        "'work' in telecom.use", "gender in ('male' | 'female')", "gender in ('other' | 'unknown')", "active and gender = 'male'",
-        "active or gender = 'female'", "active xor gender = 'male'", "active implies gender = 'male'", "active.not()", "active = true",
-        "deceased.exists()", "deceased.empty()", "deceased.ofType(boolean)", "deceased.ofType(dateTime)", "deceased.as(boolean)",
-        "deceased is boolean", "deceased.is(dateTime)", "birthDate.substring(0, 4)", "birthDate.substring(5, 2)", "birthDate.substring(99)",
-        "birthDate.length()", "birthDate.length() > 4", "birthDate.length() + 1", "birthDate.length() - 3", "birthDate.length() * 2",
-        "birthDate.length() / 4", "birthDate.length() div 3", "birthDate.length() mod 3", "-birthDate.length()", "birthDate.length() <= 10",
-        "birthDate.length() >= 10", "birthDate.length() < 10", "birthDate & '!'", "birthDate + '!'", "maritalStatus.text & '!'",
-        "gender.startsWith('ma')", "gender.endsWith('ale')", "gender.contains('em')", "gender.matches('^(fe)?male$')", "gender.indexOf('a')",
-        "gender.replace('male', 'x')", "gender.upper()", "gender.upper().lower()", "name.family.first().trim()",
-        "birthDate.substring(0, 4).toInteger()", "birthDate.toInteger()", "birthDate.substring(0, 4).toDecimal()",
-        "multipleBirth.ofType(integer)", "multipleBirth.ofType(integer).toString()", "iif(active, 'yes', 'no')", "iif(gender = 'male', 'm')",
-        "identifier.where(system.exists() and value.exists()).value", "name.given.select($this & '!')", "name.where($this.use = 'usual').exists()",
-        "name.select(given.exists()).allTrue()", "name.select(period.exists()).anyTrue()", "%resource.gender", "Patient.name.family",
-        "extension('http://hl7.org/fhir/us/core/StructureDefinition/us-core-race').extension.count()",
-        "extension.where(url.startsWith('http')).url", "contact.name.family", "address.where(city.exists()).country", "name.period.start",
-        "gender.select($this & '?')", "gender.where($this = 'male')", "maritalStatus.exists($this.text.exists())", "birthDate.extension('x').exists()",
-    ],
-    "Observation": [
-        "value.exists()", "value.empty()", "value.ofType(Quantity).value", "value.ofType(Quantity).value > 5", "value.ofType(Quantity).unit",
-        "value.ofType(string)", "value.ofType(CodeableConcept).coding.code", "value.is(Quantity)", "component.count()", "component.code.coding.code",
-        "component.where(value.exists()).code.coding.code.first()", "component.value.ofType(Quantity).value", "component.value.exists()",
-        "component.value.empty()", "status in ('final' | 'amended')", "category.coding.where(code = 'laboratory').code.first()",
-        "effective.ofType(dateTime)", "effective.ofType(Period).start", "effective.exists() or issued.exists()",
-        "referenceRange.where(appliesTo.empty() and age.empty()).low.value.first()", "referenceRange.low.value", "code.coding.display",
-        "code.text.exists() and code.coding.exists().not()", "component.all(value.exists() or dataAbsentReason.exists())",
-        "value.ofType(Quantity).value * 2 + 1", "value.ofType(Quantity).value / 0", "value.ofType(Quantity).value mod 3",
-        "value.ofType(Quantity).comparator = '<'", "performer.reference.first().startsWith('Practitioner/')", "code.coding.system contains 'http://loinc.org'",
-        "interpretation.coding.code.join(',')", "value.ofType(Quantity).code in ('mg' | 'kg')", "component.select(code.coding.code | code.text)",
-        "component.code.coding.where(system = 'http://loinc.org').code.distinct()",
-    ],
-    "MedicationAdministration": [
-        "effective.ofType(Period).start", "effective.ofType(Period).end.empty()", "effective.ofType(dateTime)", "dosage.dose.value",
-        "dosage.rate.ofType(Ratio).numerator.value", "dosage.rate.ofType(Quantity).code", "dosage.text", "dosage.route.coding.code.first()",
-        "medication.ofType(CodeableConcept).coding.code", "medication.ofType(Reference).reference", "status = 'on-hold' and effective.ofType(Period).end.empty()",
-        "iif(dosage.rate.ofType(Quantity).code.exists(), dosage.rate.ofType(Quantity).code, dosage.rate.ofType(Quantity).unit)",
-        "statusReason.coding.display.first()", "performer.actor.reference.first()", "dosage.exists(text.exists())", "dosage.select(text)",
-    ],
-    "Encounter": [
-        "class.code", "period.start", "period.end", "hospitalization.dischargeDisposition.coding.code.first()", "partOf.exists()",
-        "type.coding.code", "participant.individual.reference.first()", "period.start < '2020'", "status.substring(0, 3).upper()",
-        "period.where(end.empty()).start", "period.all(start.exists())", "location.location.reference",
-    ],
-}  # fmt: skip
+EXPRESSIONS: dict[str, list[str]] = yaml.safe_load(Path(__file__).with_name("fhirpath_expressions.yaml").read_text())
+
+
+LEFT_OUT = {"Patient-dicom.json": "fhirpathpy says that a primitive with an extension equals nothing"}
 
 
 def _entries(path: Path) -> list[dict[str, Any]]:
@@ -204,7 +159,8 @@ def _resources(kind: str, most: int) -> list[dict[str, Any]]:
         mine = [one["resource"] for one in entries if one.get("resource", {}).get("resourceType") == kind]
         found += mine[:3]
     for path in sorted((SHARED / "r4-examples").glob(f"{kind}-*.json")):
-        found.append(json.loads(path.read_text(encoding="utf-8")))
+        if path.name not in LEFT_OUT:
+            found.append(json.loads(path.read_text(encoding="utf-8")))
     return found[-most:]
 
 
@@ -235,7 +191,7 @@ def test_sql_gives_what_fhirpathpy_gives(kind: str, tmp_path: Path) -> None:
     resources = _resources(kind, 40)
     assert resources
     wrong, compared = _disagreements(EXPRESSIONS[kind], resources, tmp_path)
-    assert wrong == []
+    assert not wrong, "\n".join(wrong)
     assert compared > len(resources) * len(EXPRESSIONS[kind]) // 2
 
 
@@ -243,3 +199,79 @@ def test_every_function_is_compared() -> None:
     written = " ".join(expression for several in EXPRESSIONS.values() for expression in several)
     untested = {name for name in FUNCTIONS if f"{name}(" not in written}
     assert untested == {"hasValue"}, "fhirpathpy has no hasValue(); HL7's tests have"
+
+
+# --- made-up expressions -----------------------------------------------------------------------------------------
+
+SMALL = [
+    {"resourceType": "Patient", "id": "a", "gender": "male", "birthDate": "2015-03-09", "active": True,
+     "name": [{"family": "Ab", "given": ["C d", "e"], "use": "official"}, {"given": ["e"], "use": "usual"}]},
+    {"resourceType": "Patient", "id": "b", "gender": "female", "active": False, "name": [{"family": "Ab"}]},
+    {"resourceType": "Patient", "id": "c", "birthDate": "2015"},
+]  # fmt: skip
+
+
+def _texts(numbers: st.SearchStrategy[str]) -> st.SearchStrategy[str]:
+    plain = st.sampled_from(
+        ["gender", "birthDate", "name[0].family", "name.given.first()", "name.use.last()", "'a'", "'male'"]
+    )
+    return st.recursive(
+        plain,
+        lambda inner: st.one_of(
+            st.builds("{}.{}()".format, inner, st.sampled_from(["lower", "upper", "trim"])),
+            st.builds("{}.substring({}, {})".format, inner, numbers, numbers),
+            st.builds("{}.replace('a', {})".format, inner, inner),
+            st.builds("({} & {})".format, inner, inner),
+            st.builds("({} + {})".format, inner, inner),
+        ),
+        max_leaves=3,
+    )
+
+
+NUMBERS = st.integers(0, 4).map(str)
+TEXTS = _texts(NUMBERS)
+LISTS = st.recursive(
+    st.sampled_from(["name.given", "name.use", "name.family", "('a' | 'e')"]),
+    lambda inner: st.one_of(
+        st.builds("{}.{}()".format, inner, st.sampled_from(["distinct", "tail"])),
+        st.builds("{}.{}({})".format, inner, st.sampled_from(["skip", "take"]), NUMBERS),
+        st.builds("({} | {})".format, inner, inner),
+        st.builds("{}.where($this {} {})".format, inner, st.sampled_from(["=", "!=", "<"]), TEXTS),
+        st.builds("{}.select($this & {})".format, inner, TEXTS),
+    ),
+    max_leaves=3,
+)
+COUNTS = st.one_of(NUMBERS, st.builds("{}.count()".format, LISTS), st.builds("{}.length()".format, TEXTS))
+TRUTHS = st.recursive(
+    st.one_of(
+        st.just("active"),
+        st.builds("({} {} {})".format, TEXTS, st.sampled_from(["=", "!=", "<", ">=", "~"]), TEXTS),
+        st.builds("({} {} {})".format, COUNTS, st.sampled_from(["=", "!=", "<", ">="]), COUNTS),
+        st.builds("({} in {})".format, TEXTS, LISTS),
+        st.builds("{}.{}()".format, LISTS, st.sampled_from(["exists", "empty"])),
+        st.builds("{}.all($this.length() > {})".format, LISTS, NUMBERS),
+        st.builds("{}.{}({})".format, TEXTS, st.sampled_from(["startsWith", "endsWith", "contains"]), TEXTS),
+    ),
+    lambda inner: st.one_of(
+        st.builds("({} {} {})".format, inner, st.sampled_from(["and", "or", "xor", "implies"]), inner),
+        st.builds("{}.not()".format, inner),
+    ),
+    max_leaves=4,
+)
+CHOICES = st.builds("iif({}, {}, {})".format, TRUTHS, TEXTS, TEXTS)
+SUMS = st.builds("({} {} {})".format, COUNTS, st.sampled_from(["+", "-", "*", "/", "div", "mod"]), COUNTS)
+
+
+@settings(max_examples=60, deadline=None, derandomize=True, suppress_health_check=[HealthCheck.too_slow])
+@given(expressions=st.lists(st.one_of(TEXTS, LISTS, TRUTHS, CHOICES, SUMS), min_size=10, max_size=20))
+def test_any_composition_agrees_or_is_refused(expressions: list[str], tmp_path_factory: pytest.TempPathFactory) -> None:
+    accepted = []
+    for expression in expressions:
+        try:
+            Translator("Patient").translate(expression)
+        except REFUSED:
+            continue
+        accepted.append(expression)
+    if accepted:
+        wrong, _ = _disagreements(accepted, SMALL, tmp_path_factory.mktemp("made-up"))
+        assert not wrong, "\n".join(wrong)

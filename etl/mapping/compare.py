@@ -1,0 +1,114 @@
+"""Mappings side by side: one resource's merged file with where each line comes from, and two folders' differences."""
+
+import csv
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from etl.errors import MappingError, did_you_mean
+from etl.mapping.files import MappingFile, Tree, read_mapping_files
+from etl.vocabulary import shipped_folder
+
+_ENTRIES = frozenset({"fields", "concepts", "columns"})
+"""Keys below which one entry is shown on one line."""
+
+
+def show_mapping(resource: str, site: str | None = None, folder: Path | None = None) -> str:
+    """The mapping of a resource type (`Observation` or `observation`) as it holds for a site: key, value, from.
+
+    Without a site, or for one that overrides nothing, it is the base file. Raises MappingError for a resource without
+    mapping and for files that cannot be read.
+    """
+    found = _find(resource, site, folder or shipped_folder().parent)
+    rows = [
+        (key, value, _place(found, key)) for key, value in flatten(found.content).items() if not key.endswith(".why")
+    ]
+    width = min(max(len(key) for key, _, _ in rows), 60)
+    last = max(len(place) for _, _, place in rows)
+    return "\n".join(
+        [
+            f"{'from':<{last}}  {'key':<{width}}  value",
+            *(f"{at:<{last}}  {key:<{width}}  {value}" for key, value, at in rows),
+        ]
+    )
+
+
+def diff_mappings(folder_a: Path, folder_b: Path) -> list[str]:
+    """What differs between two mappings folders, a line each: "- old", "+ new", "~ changed", by file and key."""
+    before, after = _everything(folder_a), _everything(folder_b)
+    lines = []
+    for key in sorted(before.keys() | after.keys()):
+        old, new = before.get(key), after.get(key)
+        if old is None:
+            lines.append(f"+ {key}: {new}")
+        elif new is None:
+            lines.append(f"- {key}: {old}")
+        elif old != new:
+            lines.append(f"~ {key}: {old} → {new}")
+    return lines
+
+
+def flatten(content: Tree) -> dict[str, str]:
+    """A mapping file by dotted key; a column, field or concept is one entry, a list one per item."""
+    return dict(_leaves(content, ()))
+
+
+def _leaves(node: Any, above: tuple[str, ...]) -> Iterator[tuple[str, str]]:
+    one_line = len(above) >= 2 and above[-2] in _ENTRIES
+    if isinstance(node, dict) and node and not one_line:
+        for key, value in node.items():
+            yield from _leaves(value, (*above, str(key)))
+    elif isinstance(node, list) and any(isinstance(one, dict) for one in node) and not one_line:
+        for number, value in enumerate(node):
+            yield ".".join((*above, str(number))), _shown(value)
+    else:
+        yield ".".join(above), _shown(node)
+
+
+def _shown(value: Any) -> str:
+    return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False, default=str)
+
+
+def _find(resource: str, site: str | None, folder: Path) -> MappingFile:
+    problems: list[str] = []
+    files = read_mapping_files(folder, problems)
+    if problems:
+        raise MappingError(f"{folder}: the mapping files cannot be used", problems=problems)
+    known = {one.path.stem: one for one in files if one.site is None}
+    by_name = known | {one.resource: one for one in known.values()}
+    if resource not in by_name:
+        raise MappingError(f"{resource}: no mapping file{did_you_mean(resource, list(by_name))}")
+    base = by_name[resource]
+    return next((one for one in files if site and one.site == site and one.resource == base.resource), base)
+
+
+def _place(file: MappingFile, key: str) -> str:
+    keys = key.split(".")
+    above = (file.places.get(".".join(keys[:length])) for length in range(len(keys), 0, -1))
+    return next((place for place in above if place), file.path.name)
+
+
+def _everything(folder: Path) -> dict[str, str]:
+    """Every entry of the mapping files, code lists and code maps of a folder."""
+    problems: list[str] = []
+    entries = {
+        f"{f'sites/{one.site}/' if one.site else ''}{one.path.name} {key}": value
+        for one in read_mapping_files(folder, problems)
+        for key, value in flatten(one.content).items()
+    }
+    if problems:
+        raise MappingError(f"{folder}: the mapping files cannot be used", problems=problems)
+    for path in sorted(folder.rglob("codes/*.csv")):
+        entries |= _listed(path, path.relative_to(folder).as_posix())
+    return entries
+
+
+def _listed(path: Path, shown: str) -> dict[str, str]:
+    """The rows of a code list; a code that stands several times (several targets) is one entry."""
+    rows: dict[str, list[str]] = {}
+    with path.open(encoding="utf-8-sig", newline="") as lines:
+        for row in csv.DictReader(lines):
+            values = ", ".join(f"{name}={value}" for name, value in row.items() if value and name != "source_code")
+            rows.setdefault(f"{shown} {row.get('source_code')!r}", []).append(values)
+    return {key: "; ".join(sorted(values)) for key, values in rows.items()}

@@ -1,0 +1,144 @@
+"""What a mapping says, in words: the rule of each column as a data manager reads it."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from etl.mapping.language import ColumnForm, Concept, Field, ResourceMapping, Rule
+
+_PARTS = {
+    "": "standard concept of {0}, 0 if none",
+    "standard": "standard concept of {0}, 0 if none",
+    "source": "source concept of {0}, 0 if none",
+    "source_value": "{0} as it came (code, else text)",
+    "source_name": "the display of {0} as it came",
+    "domain": "domain of {0}'s standard concept",
+    "value": "value that {0}'s code maps to (Maps to value)",
+    "unit_default": "unit that the code map assumes for {0}",
+    "unit_default_source": "unit that the code map assumes for {0}, as UCUM code",
+    "date": "day of {0}, local to the site",
+    "datetime": "local time of {0}; empty if the source has only a day",
+    "precision": "how precise {0} is",
+    "year": "year of {0}",
+    "month": "month of {0}",
+    "day": "day of the month of {0}",
+}
+_VALUE_STANDARD = "standard concept of {0}, empty if there is no {0}"
+
+
+@dataclass(frozen=True)
+class Said:
+    """A column's rule: in words, its FHIR paths, its code list."""
+
+    words: str
+    path: str = ""
+    lookup: str = ""
+
+
+class FormWords:
+    """Puts the parts of one mapping (and one of its rules) into words."""
+
+    def __init__(self, mapping: ResourceMapping, rule: Rule | None, names: dict[int, str]) -> None:
+        """`names` are concept names by id, so that a constant can be read."""
+        self.mapping = mapping
+        self.names = names
+        self.concepts = {**mapping.concepts, **(rule.concepts if rule else {})}
+
+    def paths(self, paths: Sequence[str]) -> str:
+        """Paths, the first that gives something."""
+        return ", else ".join(f"`{path}`" for path in paths)
+
+    def field(self, one: Field) -> str:
+        """What a field is."""
+        if one.follow:
+            return f"read from the {one.to[0]} that `{one.follow}` refers to"
+        if one.referred_by:
+            return f"the {' or '.join(one.to)} named by the {one.referred_by} that refers to this resource"
+        if one.to:
+            return f"the {' or '.join(one.to)} referred to{'; required' if one.required else ''}"
+        return {"text": "as it is", "date": "a date", "datetime": "a date, with time where there is one"}.get(
+            one.cast, f"as {one.cast}"
+        )
+
+    def concept(self, one: Concept) -> str:
+        """How a concept is chosen."""
+        kind = {"unit": "a unit (UCUM)", "value": "a coded value"}.get(one.kind, "a code")
+        prefer = f"; of several codings {', then '.join(one.prefer)}" if one.prefer else ""
+        vocabulary = f"; without system it is {one.vocabulary}" if one.vocabulary else ""
+        return f"{kind}{prefer}{vocabulary}"
+
+    def rule(self, rule: Rule) -> str:
+        """When a rule writes a row, and for what."""
+        each = f"One row per element of `{rule.for_each}`" if rule.for_each else "One row per resource"
+        if rule.concept and rule.domains:
+            each += f" whose `${rule.concept}` has a standard concept of domain {' or '.join(rule.domains)}"
+            each += ", or none at all (concept 0, on the work list)" if rule.unmapped else ""
+        return f"{each}{f', when `{rule.when}`' if rule.when else ''}."
+
+    def column(self, form: ColumnForm) -> Said:
+        """A column's rule."""
+        if form is None:
+            return Said("empty")
+        if isinstance(form, str) and form.startswith("$"):
+            return self._reference(form)
+        if not isinstance(form, dict):
+            return Said(f"always {self._constant(form)}")
+        return self._form(form)
+
+    def _form(self, form: dict[str, Any]) -> Said:
+        if "lookup" in form:
+            return self._lookup(form)
+        if "when_set" in form:
+            return Said(f"{self._constant(form['value'])} where {form['when_set']} has a value")
+        if "first" in form:
+            return self._first([self.column(one) for one in form["first"]])
+        if "text" in form:
+            parts = [one for one in form["text"] if any(letter.isalpha() for letter in str(one))]
+            return Said("put together as text; empty if a part is missing", ", ".join(f"`{one}`" for one in parts))
+        if "row_of" in form:
+            return Said(f"the row that rule `{form['row_of']}` wrote from the same resource")
+        if "reference" in form:
+            to = form.get("to")
+            return Said(f"the {' or '.join(to) if isinstance(to, list) else to} referred to", f"`{form['reference']}`")
+        if "field" in form:
+            return self._reference(f"${form['field']}")
+        if "value" in form:
+            return self.column(form["value"])
+        paths = [str(path) for path in form.get("first_of") or [form.get("path")]]
+        return Said(f"as {form['as']}" if "as" in form else "as it is", self.paths(paths))
+
+    def _lookup(self, form: dict[str, Any]) -> Said:
+        inner = {key: value for key, value in form.items() if key not in {"lookup", "default"}}
+        default = form.get("default")
+        other = "empty" if default is None else self._constant(default)
+        name = form["lookup"]
+        return Said(f"looked up; else {other}", self._form(inner).path, f"[{name}](../codes/{name}.csv)")
+
+    def _first(self, said: list[Said]) -> Said:
+        return Said(
+            "; else ".join(one.words for one in said),
+            ", else ".join(dict.fromkeys(one.path for one in said if one.path)),
+            ", ".join(dict.fromkeys(one.lookup for one in said if one.lookup)),
+        )
+
+    def _reference(self, form: str) -> Said:
+        name, _, part = form[1:].partition(".")
+        shown = f"`${name}`"
+        if name == "person" and name not in self.mapping.fields:
+            return Said("the person (linked records are one)")
+        if name in self.concepts:
+            concept = self.concepts[name]
+            whole = part in {"", "standard"} and concept.kind != "code"
+            template = _VALUE_STANDARD if whole else _PARTS.get(part, "{0}")
+            return Said(template.format(shown), self.paths(concept.sources))
+        field = self.mapping.fields.get(name)
+        if field is None:
+            return Said("the name of the site")
+        if field.to:
+            return Said(f"row of {self.field(field).partition(';')[0]}", self.paths(field.paths))
+        part = part or (field.cast if field.cast in {"date", "datetime"} else "")
+        return Said(_PARTS[part].format(shown) if part else shown, self.paths(field.paths))
+
+    def _constant(self, value: object) -> str:
+        name = self.names.get(value) if isinstance(value, int) and not isinstance(value, bool) else None
+        return f"{value} ({name})" if name else f"{value}"
