@@ -40,6 +40,7 @@ class Settings:
     name: str = "blina"
     abbreviation: str = "BLINA"
     key: str = ""
+    synthetic: bool = False
     data_lock: date | None = None
     link_persons_by: tuple[str, ...] = ()
     sites: dict[str, SiteSettings] = field(default_factory=dict)
@@ -50,7 +51,7 @@ class Settings:
 
 
 _TOP = ("instance", "data_lock", "link_persons_by", "sites")
-_INSTANCE = ("name", "abbreviation", "key")
+_INSTANCE = ("name", "abbreviation", "key", "synthetic")
 _SITE = ("folder", "time_zone", "decimal_separator")
 
 
@@ -70,6 +71,7 @@ def load_settings(path: Path) -> Settings:
         name=str(instance.get("name", "blina")),
         abbreviation=str(instance.get("abbreviation", "BLINA"))[:25],
         key=os.environ.get(KEY_VARIABLE) or str(instance.get("key", "")),
+        synthetic=bool(instance.get("synthetic", False)),
         data_lock=content.get("data_lock"),
         link_persons_by=tuple(content.get("link_persons_by") or ()),
         sites={name: _site(name, one or {}, path.parent) for name, one in (content.get("sites") or {}).items()},

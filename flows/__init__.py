@@ -1,1 +1,1 @@
-"""placeholder"""
+"""How the work is started: the command line and the Prefect flows."""

@@ -28,7 +28,7 @@ STATEMENTS = frozenset(
 
 _SOURCES = ("DECISIONS ", "THEMIS", "HL7 guide")
 _KINDS = ("code", "value", "unit")
-_FORM_KEYS = "lookup path first_of as default field value text first reference to row_of when_set use why".split()
+_FORM_KEYS = "lookup path first_of as default field value text first reference to row_of when_set when then plus_days use why".split()
 _COLUMN_KINDS = {
     "VARCHAR": frozenset({"text", "number", "integer", "boolean", "date", "datetime"}),
     "DOUBLE": frozenset({"number", "integer"}),
@@ -38,7 +38,8 @@ _COLUMN_KINDS = {
     "DATE": frozenset({"date"}),
     "TIMESTAMP": frozenset({"datetime"}),
 }
-_FIXED_KINDS = {"lookup": "concept", "text": "text", "row_of": "id", "reference": "id"}
+_FIXED_KINDS = {"lookup": "concept", "text": "text", "row_of": "id", "reference": "id", "plus_days": "date"}
+_ALWAYS = {"site": "text", "data_until": "date"}
 _CONCEPT_PARTS = {
     "": "concept",
     "standard": "concept",
@@ -142,6 +143,8 @@ class FormCheck:
         for key in form:
             if key not in _FORM_KEYS:
                 self._problem(keys, f"unknown key {key!r}{did_you_mean(str(key), _FORM_KEYS)}")
+        if "plus_days" in form:
+            self._check_days(list(form["plus_days"]), rule, at, keys)
         fixed = next((verb for verb in _FIXED_KINDS if verb in form), None)
         if fixed:
             yield _FIXED_KINDS[fixed], f"{fixed}: {form[fixed] if fixed == 'lookup' else '…'}"
@@ -151,9 +154,17 @@ class FormCheck:
                 if kind:
                     yield str(form.get("as", kind)), str(path)
         else:
-            inner = [f"${form['field']}"] if "field" in form else form.get("first") or [form.get("value")]
+            inner = (
+                [f"${form['field']}"] if "field" in form else form.get("first") or [form.get("value", form.get("then"))]
+            )
             for one in inner:
                 yield from self._kinds(one, rule, at, keys, is_concept=is_concept)
+
+    def _check_days(self, parts: list[ColumnForm], rule: Rule, at: Value | None, keys: tuple[str, ...]) -> None:
+        for part, wanted in zip(parts, ("date", "integer"), strict=False):
+            for kind, shown in self._kinds(part, rule, at, keys, is_concept=False):
+                if kind != wanted:
+                    self._problem(keys, f"plus_days: takes {_article(wanted)} here, but {shown} is {_article(kind)}")
 
     def _path_kind(self, path: str, at: Value | None, keys: tuple[str, ...]) -> str | None:
         """The kind of a path's values; None where the compiler has already refused it."""
@@ -176,7 +187,7 @@ class FormCheck:
             return _CONCEPT_PARTS.get(part, "text")
         field = self.mapping.fields.get(name)
         if field is None:
-            return "text" if name == "site" else None
+            return _ALWAYS.get(name)
         if field.to:
             return "id"
         return _DATE_PARTS.get(part or field.cast, "text") if field.cast in {"date", "datetime"} else field.cast

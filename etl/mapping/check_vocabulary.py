@@ -29,6 +29,12 @@ class Listed:
     place: str
     values: dict[str, str]
 
+    @property
+    def concept_id(self) -> int:
+        """The target; 0 where it is no number (which is a fault of its own)."""
+        written = self.values["target_concept_id"] or ""
+        return int(written) if written.isdigit() else 0
+
 
 @dataclass(frozen=True)
 class _Concept:
@@ -49,8 +55,8 @@ def read_code_lists(folder: Path) -> tuple[dict[str, list[Listed]], list[str]]:
             rows = [Listed(f"codes/{path.name}:{reader.line_num}", row) for row in reader]
         faults = _header_faults(path, header)
         problems += faults
+        lists[path.stem] = [] if faults else rows
         if not faults:
-            lists[path.stem] = rows
             problems += _row_faults(rows, lookup=path.stem not in _REQUIRED)
     return lists, problems
 
@@ -109,8 +115,7 @@ class VocabularyCheck:
                     seen |= {(table.name, name, lookup): None for lookup in lookups(form)}
         for table_name, column, lookup in seen:
             for row in self.lists.get(lookup, []):
-                if row.values["target_concept_id"].isdigit():
-                    self._check(int(row.values["target_concept_id"]), table_name, column, row.place)
+                self._check(row.concept_id, table_name, column, row.place)
         self._check_units()
         self._check_code_maps()
         return list(dict.fromkeys(self.problems))
@@ -192,7 +197,7 @@ def constants(form: ColumnForm) -> Iterator[int]:
     if isinstance(form, int) and not isinstance(form, bool):
         yield form
     elif isinstance(form, dict):
-        inner: list[Any] = [form.get("default"), form.get("value"), *(form.get("first") or [])]
+        inner: list[Any] = [form.get("default"), form.get("value"), form.get("then"), *(form.get("first") or [])]
         for one in inner:
             yield from constants(one)
 
@@ -202,5 +207,5 @@ def lookups(form: ColumnForm) -> Iterator[str]:
     if isinstance(form, dict):
         if "lookup" in form:
             yield str(form["lookup"])
-        for one in form.get("first") or []:
+        for one in [form.get("then"), *(form.get("first") or [])]:
             yield from lookups(one)

@@ -17,7 +17,7 @@ import duckdb
 from etl.errors import MappingError
 from etl.landing import land
 from etl.mapping.check_forms import FormCheck
-from etl.mapping.check_vocabulary import VocabularyCheck, read_code_lists
+from etl.mapping.check_vocabulary import Listed, VocabularyCheck, read_code_lists
 from etl.mapping.language import Mappings, read_mappings
 from etl.settings import Settings
 from etl.store import create_work_schema
@@ -43,8 +43,7 @@ def find_problems(folder: Path, vocabulary: duckdb.DuckDBPyConnection | None = N
     mappings, problems = read_mappings(folder)
     lists, list_problems = read_code_lists(folder)
     problems += list_problems
-    if not list_problems:
-        problems += _compile_problems(mappings, _sites(folder))
+    problems += _compile_problems(mappings, _sites(folder), lists)
     for mapping in mappings.base.values():
         problems += FormCheck(mapping).run()
     for by_resource in mappings.by_site.values():
@@ -65,10 +64,12 @@ def _sites(folder: Path) -> tuple[str, ...]:
     return tuple(sorted(path.name for path in (folder / "sites").glob("*") if path.is_dir()))
 
 
-def _compile_problems(mappings: Mappings, sites: tuple[str, ...]) -> list[str]:
+def _compile_problems(mappings: Mappings, sites: tuple[str, ...], lists: dict[str, list[Listed]]) -> list[str]:
     """What the compiler refuses: for each site's mappings, and for a site without overrides."""
+    ids = {name: [row for row in rows if "target_concept_id" in row.values] for name, rows in lists.items()}
+    lookups = {name: {row.values["source_code"]: row.concept_id for row in rows} for name, rows in ids.items()}
     try:
-        compile_mappings(mappings, [*sites, ""])
+        compile_mappings(mappings, [*sites, ""], lookups)
     except MappingError as error:
         return list(error.problems)
     return []

@@ -99,7 +99,7 @@ def _everything(folder: Path) -> dict[str, str]:
     }
     if problems:
         raise MappingError(f"{folder}: the mapping files cannot be used", problems=problems)
-    for path in sorted(folder.rglob("codes/*.csv")):
+    for path in sorted([*folder.glob("codes/*.csv"), *folder.glob("sites/*/codes/*.csv")]):
         entries |= _listed(path, path.relative_to(folder).as_posix())
     return entries
 

@@ -27,7 +27,9 @@ _KINDS: dict[str, tuple[type, str]] = {
     "require": (list, "a list of field names"),
     "departs_from": (list, "a list of {rule, what, why}"),
 }
-_VERBS = frozenset("path first_of reference follow referred_by field value text first row_of when_set".split())
+_VERBS = frozenset(
+    "path first_of reference follow referred_by field value text first row_of when_set when plus_days".split()
+)
 _LIST_KEYS = {"skip": ("when", "reason"), "reject": ("when", "reason"), "departs_from": ("rule", "what", "why")}
 
 

@@ -63,7 +63,7 @@ def is_type(fhir_type: str) -> bool:
     """Whether FHIR R4 knows a type or resource of this name."""
     try:
         get_fhir_model_class(fhir_type)
-    except (KeyError, LookupError, ImportError):
+    except (ValueError, LookupError, ImportError):
         return False
     return True
 

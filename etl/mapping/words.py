@@ -23,6 +23,7 @@ _PARTS = {
     "month": "month of {0}",
     "day": "day of the month of {0}",
 }
+_ALWAYS = {"site": "the name of the site", "data_until": "the day until which the data reaches (data lock)"}
 _VALUE_STANDARD = "standard concept of {0}, empty if there is no {0}"
 
 
@@ -90,6 +91,12 @@ class FormWords:
             return self._lookup(form)
         if "when_set" in form:
             return Said(f"{self._constant(form['value'])} where {form['when_set']} has a value")
+        if "when" in form:
+            said = self.column(form["then"])
+            return Said(f"when `{form['when']}`: {said.words}", said.path, said.lookup)
+        if "plus_days" in form:
+            day, days = (self.column(one) for one in form["plus_days"])
+            return Said(f"{day.words}, plus {days.words} days", ", ".join(filter(None, (day.path, days.path))))
         if "first" in form:
             return self._first([self.column(one) for one in form["first"]])
         if "text" in form:
@@ -133,7 +140,7 @@ class FormWords:
             return Said(template.format(shown), self.paths(concept.sources))
         field = self.mapping.fields.get(name)
         if field is None:
-            return Said("the name of the site")
+            return Said(_ALWAYS[name])
         if field.to:
             return Said(f"row of {self.field(field).partition(';')[0]}", self.paths(field.paths))
         part = part or (field.cast if field.cast in {"date", "datetime"} else "")

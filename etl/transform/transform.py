@@ -35,9 +35,14 @@ class Transformed:
     unresolved_references: pl.DataFrame
 
 
-def compile_mappings(mappings: Mappings, sites: Sequence[str]) -> list[Stage]:
-    """The plan of every resource type and site group. Raises MappingError with every fault of every file."""
-    lookups = load_lookups(mappings.folder)
+def compile_mappings(
+    mappings: Mappings, sites: Sequence[str], lookups: dict[str, dict[str, int]] | None = None
+) -> list[Stage]:
+    """The plan of every resource type and site group. Raises MappingError with every fault of every file.
+
+    `lookups` are the code lists by name, read from the mappings folder when not given.
+    """
+    lookups = load_lookups(mappings.folder) if lookups is None else lookups
     planners: list[tuple[str, tuple[str, ...], Planner]] = []
     for resource in mappings.base:
         for names, mapping in mappings.variants(resource, tuple(sites)).items():

@@ -1,0 +1,68 @@
+"""`blina mappings …`: for the data manager who owns the mapping files."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from flows.console import show, show_json, table
+from flows.options import Database, Json
+
+mappings_app = typer.Typer(help="Check and read the mapping files.", no_args_is_help=True)
+Folder = Annotated[Path | None, typer.Option("--mappings", help="Mappings folder; default: the one of blina.")]
+
+
+@mappings_app.command("check")
+def check(folder: Folder = None) -> None:
+    """Refuses mappings that cannot be right, all faults at once, with file and line (exit code 11)."""
+    from etl.mapping.checker import check_mappings
+    from etl.pipeline import default_mappings
+
+    chosen = folder or default_mappings()
+    check_mappings(chosen)
+    show(f"{chosen}: no fault found")
+
+
+@mappings_app.command("show")
+def show_one(
+    resource: Annotated[str, typer.Argument(help="A FHIR resource type, e.g. Observation.")],
+    site: Annotated[str | None, typer.Option(help="As it holds for this site.")] = None,
+    folder: Folder = None,
+) -> None:
+    """Prints the mapping of a resource type, each line with the file it comes from."""
+    from etl.mapping.compare import show_mapping
+
+    show(show_mapping(resource, site, folder))
+
+
+@mappings_app.command("diff")
+def diff(
+    before: Annotated[Path, typer.Argument(help="A mappings folder.")],
+    after: Annotated[Path, typer.Argument(help="Another mappings folder.")],
+) -> None:
+    """Prints what differs between two mappings folders, by file and key."""
+    from etl.mapping.compare import diff_mappings
+
+    for line in diff_mappings(before, after):
+        show(line)
+
+
+@mappings_app.command("worklist")
+def worklist(
+    db: Database,
+    site: Annotated[str | None, typer.Option(help="Only this site.")] = None,
+    as_json: Json = False,
+) -> None:
+    """Lists the source codes without a standard concept, the most frequent first.
+
+    Texts that stand in place of a code are not printed here (they may be free text); they are in lineage.unmapped.
+    """
+    from flows.worklist import unmapped_codes
+
+    codes = unmapped_codes(db, site)
+    if as_json:
+        show_json({"codes": codes.to_dicts()})
+    elif codes.is_empty():
+        show("every code has a standard concept")
+    else:
+        show(table(("site", "resource type", "vocabulary", "code", "rows"), codes.rows()))

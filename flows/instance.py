@@ -1,0 +1,107 @@
+"""From what stands on the command line to sources and settings: which folder is which site, and which key makes ids."""
+
+import os
+import secrets
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from etl.errors import SettingsError, SourceError, UsageError, did_you_mean
+from etl.landing.files import Source
+from etl.settings import KEY_VARIABLE, Settings, load_settings
+from etl.store import database_path
+
+SETTINGS_FILE = "blina.yaml"
+DEFAULT_SITE = "SITE"
+
+
+@dataclass(frozen=True)
+class Instance:
+    """What a build reads, with which settings, and what the user should know of them."""
+
+    settings: Settings
+    sources: tuple[Source, ...]
+    notes: tuple[str, ...] = ()
+
+
+def find_instance(paths: Sequence[Path], *, site: str | None, settings: Path | None, database: str) -> Instance:
+    """Sources and settings of a build.
+
+    Settings: the given file, else `blina.yaml` in the one folder given, else none (site "SITE", UTC, an own key).
+    Sites: with `site` all paths are its; a folder that holds the sites' folders means all of them; a path inside a
+    site's folder is that site's. Raises SourceError, SettingsError, UsageError.
+    """
+    missing = [str(path) for path in paths if not path.exists()]
+    if missing:
+        raise SourceError("there is nothing to read at these paths", problems=missing)
+    file = settings or _beside(paths)
+    if file is None:
+        chosen, notes = _without_file(database)
+        return Instance(chosen, tuple(Source(site or DEFAULT_SITE, path) for path in paths), notes)
+    loaded = load_settings(file)
+    if not loaded.key:
+        raise SettingsError(f"{file}: no key for the ids: set instance.key, or {KEY_VARIABLE} in the environment")
+    if site is not None and loaded.sites and site not in loaded.sites:
+        raise SettingsError(f"{file}: knows no site {site!r}{did_you_mean(site, list(loaded.sites))}")
+    notes = (f"settings: {file}",)
+    sources = [source for path in paths for source in _sources(path, site, loaded)]
+    return Instance(loaded, tuple(dict.fromkeys(sources)), notes)
+
+
+def _beside(paths: Sequence[Path]) -> Path | None:
+    """The settings file in a folder given."""
+    found = [path / SETTINGS_FILE for path in paths if (path / SETTINGS_FILE).is_file()]
+    if len(found) > 1:
+        raise UsageError(f"several folders have a {SETTINGS_FILE}: name one with --settings")
+    return found[0] if found else None
+
+
+def _sources(path: Path, site: str | None, settings: Settings) -> list[Source]:
+    if site is not None or not settings.sites:
+        return [Source(site or DEFAULT_SITE, path)]
+    here = path.resolve()
+    folders = {name: one.folder.resolve() for name, one in settings.sites.items() if one.folder}
+    owners = [name for name, folder in folders.items() if here.is_relative_to(folder)]
+    if owners:
+        return [Source(owners[0], path)]
+    below = [name for name, folder in folders.items() if folder.is_relative_to(here) and folder.exists()]
+    if not below:
+        known = ", ".join(settings.sites)
+        raise UsageError(f"{path}: in no site's folder; say --site with one of {known}")
+    # As the user wrote it where that is possible: names in reports and rejects stay short.
+    return [Source(name, path / folders[name].relative_to(here)) for name in below]
+
+
+def _without_file(database: str) -> tuple[Settings, tuple[str, ...]]:
+    if key := os.environ.get(KEY_VARIABLE):
+        return Settings(key=key), (f"no settings file: UTC, key from {KEY_VARIABLE}",)
+    target = database_path(database)
+    file = target.with_name(target.name + ".key")
+    if file.is_file():
+        return replace(Settings(), key=_read_key(file)), (f"no settings file: UTC, key from {file}",)
+    if target.exists():
+        raise SettingsError(
+            f"{target} is there but its key {file} is not: with another key all ids would change; "
+            f"restore it, or give the key in {KEY_VARIABLE}"
+        )
+    key = secrets.token_urlsafe(32)
+    try:
+        file.parent.mkdir(parents=True, exist_ok=True)
+        descriptor = os.open(file, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+        with os.fdopen(descriptor, "w", encoding="ascii") as stream:
+            stream.write(key + "\n")
+    except OSError as error:
+        raise SettingsError(f"{file}: the new key cannot be written ({error.strerror})") from None
+    return Settings(key=key), (
+        f"no settings file: UTC, a new key for the ids in {file} (keep it secret, and keep it: without it ids change)",
+    )
+
+
+def _read_key(file: Path) -> str:
+    try:
+        key = file.read_text(encoding="ascii").strip()
+    except (OSError, ValueError) as error:
+        raise SettingsError(f"{file}: the key cannot be read ({type(error).__name__})") from None
+    if not key:
+        raise SettingsError(f"{file}: the key is empty")
+    return key
