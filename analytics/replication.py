@@ -293,14 +293,16 @@ def _cd19_rows(entry: Mapping[str, Any], tables: Tables) -> list[dict[str, objec
         )
         notes = [f"reading: {reading} (assumed)", counts, *_rule_notes(entry, tables)]
         row = _row(entry, "patient", [found.get("fisher_p")], notes)
-        rows.append(row | {"quantity": f"{entry['quantity']}: {reading.partition(',')[0]}"})
+        identifier = entry["id"] if not rows else f"{entry['id']}-OTHER-READING"  # an id names one row
+        rows.append(row | {"id": identifier, "quantity": f"{entry['quantity']}: {reading.partition(',')[0]}"})
     return rows
 
 
 def published_vs_computed(tables: Tables, published: Mapping[str, Any] | Path | None = None) -> pl.DataFrame:
     """Each published entry with the value of this cohort as the paper would print it, whether they agree, and notes.
 
-    `match` is yes, no or "not computable". The CD19 entry has two rows, one per reading. `published` is the content of
+    `match` is yes, no or "not computable". The CD19 entry has two rows, one per
+    reading; the second one's id ends in -OTHER-READING. `published` is the content of
     published.json, its path, or None for the one of the study. Raises StudyError for an entry nobody knows to compute.
     """
     content = published if isinstance(published, Mapping) else load_published(published or PUBLISHED)

@@ -1,4 +1,4 @@
-"""The study as a Prefect flow: the quality gate, then `flows.study_run.run_study`. Prefect sees paths and counts only."""
+"""The study as a Prefect flow: quality gate, then `flows.study_run.run_study`. Prefect sees paths and counts only."""
 
 import flows.quiet  # noqa: F401  telemetry off, before any library is imported
 

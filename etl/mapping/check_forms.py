@@ -28,7 +28,9 @@ STATEMENTS = frozenset(
 
 _SOURCES = ("DECISIONS ", "THEMIS", "HL7 guide")
 _KINDS = ("code", "value", "unit")
-_FORM_KEYS = "lookup path first_of as default field value text first reference to row_of when_set when then plus_days use why".split()
+_FORM_KEYS = (
+    "lookup path first_of as default field value text first reference to row_of when_set when then plus_days use why"
+).split()
 _COLUMN_KINDS = {
     "VARCHAR": frozenset({"text", "number", "integer", "boolean", "date", "datetime"}),
     "DOUBLE": frozenset({"number", "integer"}),

@@ -102,6 +102,10 @@ class FormWords:
         if "text" in form:
             parts = [one for one in form["text"] if any(letter.isalpha() for letter in str(one))]
             return Said("put together as text; empty if a part is missing", ", ".join(f"`{one}`" for one in parts))
+        return self._single(form)
+
+    def _single(self, form: dict[str, Any]) -> Said:
+        """A form that is one value: a row, a field, a constant, a path."""
         if "row_of" in form:
             return Said(f"the row that rule `{form['row_of']}` wrote from the same resource")
         if "reference" in form:

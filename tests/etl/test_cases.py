@@ -9,6 +9,7 @@ import json
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
+from datetime import date
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -51,6 +52,10 @@ class Case:
     def concepts(self) -> list[dict[str, Any]]:
         return self.content.get("vocabulary") or []
 
+    @property
+    def data_lock(self) -> date:
+        return self.content.get("data_lock", date(2025, 1, 31))
+
     @cached_property
     def words(self) -> frozenset[str]:
         """Every text in the case, and the units that its texts are aliases of: what could be looked up as a code."""
@@ -59,6 +64,8 @@ class Case:
 
     def agrees_with(self, other: "Case") -> bool:
         """Whether neither case is changed by the other's concepts being loaded too."""
+        if self.data_lock != other.data_lock:
+            return False
         here, there = ({one["id"]: one for one in case.concepts} for case in (self, other))
         if any(here[key] != there[key] for key in here.keys() & there.keys()):
             return False
@@ -184,7 +191,7 @@ def _with_case_sites(mappings: Mappings, cases: list[Case]) -> Mappings:
 def _run(folder: Path, cases: list[Case], mappings: Mappings) -> Results:
     """One build of all cases, in a work database."""
     sites = {case.name: SiteSettings(case.name, time_zone=case.content.get("time_zone", "UTC")) for case in cases}
-    settings = Settings(key="golden cases", sites=sites)
+    settings = Settings(key="golden cases", data_lock=cases[0].data_lock, sites=sites)
     landed = _land(folder, cases, set(mappings.base))
     with duckdb.connect(str(folder / "work.duckdb")) as work:
         work.execute("SET TimeZone = 'UTC'")

@@ -58,6 +58,9 @@ REFUSALS = {
     "a concept where an id belongs": (
         "person_id: $person\n      measurement_concept_id", "person_id: $code.standard\n      measurement_concept_id",
         "person_id: $code", "takes id, but $code.standard is a concept"),
+    "days that are no number": (
+        "measurement_date: $start.date", "measurement_date: {plus_days: [$start.date, $code.source_value]}",
+        "plus_days", "plus_days: takes an integer here, but $code.source_value is a text"),
     "an element with parts": (
         "value.ofType(Quantity).value, as", "value.ofType(Quantity), as", "value_as_number",
         "is a Quantity; say which"),
