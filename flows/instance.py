@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from etl.errors import SettingsError, SourceError, UsageError, did_you_mean
-from etl.landing.files import Source
+from etl.landing.files import Source, find_files
 from etl.settings import KEY_VARIABLE, Settings, load_settings
 from etl.store import database_path
 
@@ -33,19 +33,29 @@ def find_instance(paths: Sequence[Path], *, site: str | None, settings: Path | N
     """
     missing = [str(path) for path in paths if not path.exists()]
     if missing:
-        raise SourceError("there is nothing to read at these paths", problems=missing)
+        raise SourceError("these paths do not exist", problems=missing)
     file = settings or _beside(paths)
     if file is None:
+        sources = _with_files([Source(site or DEFAULT_SITE, path) for path in paths])
         chosen, notes = _without_file(database)
-        return Instance(chosen, tuple(Source(site or DEFAULT_SITE, path) for path in paths), notes)
+        return Instance(chosen, sources, notes)
     loaded = load_settings(file)
     if not loaded.key:
         raise SettingsError(f"{file}: no key for the ids: set instance.key, or {KEY_VARIABLE} in the environment")
     if site is not None and loaded.sites and site not in loaded.sites:
         raise SettingsError(f"{file}: knows no site {site!r}{did_you_mean(site, list(loaded.sites))}")
     notes = (f"settings: {file}",)
-    sources = [source for path in paths for source in _sources(path, site, loaded)]
-    return Instance(loaded, tuple(dict.fromkeys(sources)), notes)
+    found = [source for path in paths for source in _sources(path, site, loaded)]
+    return Instance(loaded, _with_files(found), notes)
+
+
+def _with_files(sources: Sequence[Source]) -> tuple[Source, ...]:
+    """The sources, each once; a build from nothing would empty the database, so it is refused."""
+    once = tuple(dict.fromkeys(sources))
+    if not find_files(once, 1)[0]:
+        problems = [str(one.path) for one in once]
+        raise SourceError("nothing to read here: no .json, .ndjson, .jsonl or .gz file", problems=problems)
+    return once
 
 
 def _beside(paths: Sequence[Path]) -> Path | None:

@@ -101,7 +101,7 @@ def transform(
     for stage in present:
         progress(f"read {stage.resource}")
         read_stage(work, stage, landed.shards[stage.resource], settings)
-    until = _data_until(work, present, settings)
+    until = settings.data_lock or datetime.now(UTC).date()
     say_data_until(work, until)
     index_targets(work, present)
     map_persons(work, [stage for stage in present if stage.resource == "Patient"], settings.link_persons_by)
@@ -121,17 +121,6 @@ def transform(
             written += _write(work, stage, rule_ids)
     incomplete = sum(one.incomplete for one in written)
     return Transformed(_outcomes(work, present), incomplete, until, _unresolved(work, present))
-
-
-def _data_until(work: duckdb.DuckDBPyConnection, stages: Sequence[Stage], settings: Settings) -> date:
-    """Until when the data reaches: the settings' data lock, else the newest lastUpdated, else today."""
-    if settings.data_lock or not stages:
-        return settings.data_lock or datetime.now(UTC).date()
-    newest = " UNION ALL ".join(
-        f"SELECT max(CAST(TRY_CAST(updated AS TIMESTAMPTZ) AS DATE)) AS day FROM {stage.read}" for stage in stages
-    )
-    found = work.execute(f"SELECT max(day) FROM ({newest})").fetchone()
-    return found[0] if found and found[0] else datetime.now(UTC).date()
 
 
 def _references_last(order: list[str], present: Sequence[Stage]) -> list[str]:
