@@ -38,6 +38,7 @@ clean:
 $(STAMP): pyproject.toml uv.lock
 	@test -n "$(PYTHON)" || { echo "blina needs Python 3.11, 3.12 or 3.13 with the venv module" >&2; exit 1; }
 	@test -x $(BIN)/python || $(PYTHON) -m venv .venv
-	@$(BIN)/python -m pip install --quiet --disable-pip-version-check uv==$(UV_VERSION)
+	@$(BIN)/uv --version 2>/dev/null | grep -q " $(UV_VERSION)" || { $(BIN)/python -m ensurepip >/dev/null; \
+	  $(BIN)/python -m pip install --quiet --disable-pip-version-check uv==$(UV_VERSION); }
 	@$(BIN)/uv sync --locked --inexact --compile-bytecode --quiet --python $(BIN)/python
 	@touch $@

@@ -35,6 +35,7 @@ class Parameter:
     value: Any
     alternatives: tuple[Any, ...] = ()
     text: str = ""
+    why: str = ""  # why a study that extends another one changed it
 
     @property
     def key(self) -> str:
@@ -115,31 +116,118 @@ class Study:
 
 
 def load_study(study: str | Path = "blinatumomab") -> Study:
-    """A study by its name among `STUDIES` or by its folder. Raises StudyError with every mistake found."""
-    folder = Path(study) if Path(study).is_dir() else STUDIES / str(study)
-    path = folder / "study.yaml"
-    try:
-        content = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except OSError as error:
-        known = sorted(one.name for one in STUDIES.iterdir() if one.is_dir())
-        raise StudyError(f"{path}: {error.strerror}{did_you_mean(str(study), known)}") from None
-    except yaml.YAMLError as error:
-        raise StudyError(f"{path}: not YAML ({str(error).splitlines()[0]})") from None
-    if not isinstance(content, dict) or not isinstance(content.get("parameters"), dict):
+    """A study by its name among `STUDIES`, by its folder (with study.yaml), or by any YAML file.
+
+    A file that says `extends: NAME or FILE` needs only what it changes: `parameters: {name: {value: …, why: …}}`; of a
+    value with named parts, the parts that change. Its concept sets are those of the study it extends. Raises StudyError
+    with every mistake found.
+    """
+    return _load(_file_of(study), ())
+
+
+def _file_of(study: str | Path) -> Path:
+    path = Path(study)
+    if path.is_dir():
+        return path / "study.yaml"
+    if path.suffix in (".yaml", ".yml") or path.is_file():
+        return path
+    return STUDIES / str(study) / "study.yaml"
+
+
+def _load(path: Path, extended_by: tuple[Path, ...]) -> Study:
+    content = _content(path)
+    if path.resolve() in extended_by:
+        raise StudyError(f"{path}: the studies extend one another in a circle")
+    if "extends" in content:
+        named = str(content["extends"])
+        beside = path.parent / named
+        base = beside if beside.suffix in (".yaml", ".yml") or (beside / "study.yaml").is_file() else _file_of(named)
+        return _extended(_load(_file_of(base), (*extended_by, path.resolve())), content, path)
+    if not isinstance(content.get("parameters"), dict):
         raise StudyError(f"{path}: has no parameters")
-    members = _members(folder / "concept_sets")
+    members = _members(path.parent / "concept_sets")
     problems = _problems(content, members)
     if problems:
         raise StudyError(f"{path}: these definitions cannot be used", problems=problems)
     return Study(
-        name=str(content.get("study", folder.name)),
+        name=str(content.get("study", path.parent.name)),
         version=str(content.get("version", "0")),
         title=str(content.get("title", "")),
         parameters={name: _parameter(name, one) for name, one in content["parameters"].items()},
         required_concept_sets=tuple(content.get("required_concept_sets") or ()),
         members=members,
-        folder=folder,
+        folder=path.parent,
     )
+
+
+def _content(path: Path) -> dict[str, Any]:
+    try:
+        content = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        known = sorted(one.name for one in STUDIES.iterdir() if one.is_dir())
+        asked = path.parent.name if path.parent.parent == STUDIES else path.name
+        raise StudyError(f"{path}: {error.strerror}{did_you_mean(asked, known)}") from None
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise StudyError(f"{path}: not YAML ({str(error).splitlines()[0]})") from None
+    if not isinstance(content, dict):
+        raise StudyError(f"{path}: has no parameters")
+    return content
+
+
+_EXTENSION = {"extends", "study", "version", "title", "parameters"}
+
+
+def _extended(base: Study, content: dict[str, Any], path: Path) -> Study:
+    """The base with the changed parameters; each change says why."""
+    changes = content.get("parameters") or {}
+    problems = [f"unknown key {key!r}{did_you_mean(str(key), sorted(_EXTENSION))}" for key in set(content) - _EXTENSION]
+    parameters = dict(base.parameters)
+    for name, change in changes.items() if isinstance(changes, dict) else ():
+        known = parameters.get(name)
+        if known is None:
+            problems.append(f"no parameter {name!r}{did_you_mean(str(name), list(parameters))}")
+        elif wrong := _wrong_change(name, change, known):
+            problems.append(wrong)
+        else:
+            parameters[name] = _changed(known, change)
+    if not isinstance(changes, dict):
+        problems.append("`parameters` is no mapping of names")
+    problems += _lock_problems(parameters["data_lock"].value if "data_lock" in parameters else None)
+    if problems:
+        raise StudyError(f"{path}: these changes cannot be used", problems=sorted(problems))
+    title, version = str(content.get("title", base.title)), str(content.get("version", base.version))
+    name = str(content.get("study", path.stem))
+    return replace(base, name=name, version=version, title=title, parameters=parameters)
+
+
+def _wrong_change(name: str, change: Any, known: Parameter) -> str:
+    if not isinstance(change, dict) or "value" not in change:
+        return f"parameter {name!r} needs a `value`"
+    if unknown := set(change) - {"value", "version", "why"}:
+        return f"parameter {name!r} has unknown keys: {', '.join(sorted(unknown))}"
+    if not str(change.get("why") or "").strip():
+        return f"parameter {name!r} needs a `why`: what is changed must be explained"
+    if not isinstance(change.get("version", 1), int):
+        return f"parameter {name!r} needs a whole number `version`"
+    if not isinstance(known.value, Mapping):
+        return f"parameter {name!r} has no parts" if isinstance(change["value"], Mapping) else ""
+    if not isinstance(change["value"], Mapping):
+        return f"parameter {name!r} has parts: {', '.join(map(str, known.value))}"
+    for part in change["value"]:
+        if part not in known.value:
+            return f"parameter {name!r} has no {part!r}{did_you_mean(str(part), list(known.value))}"
+    return ""
+
+
+def _changed(known: Parameter, change: dict[str, Any]) -> Parameter:
+    value = {**known.value, **change["value"]} if isinstance(known.value, Mapping) else change["value"]
+    return replace(known, value=value, version=change.get("version", known.version), why=str(change["why"]).strip())
+
+
+def _lock_problems(lock: Any) -> list[str]:
+    if isinstance(lock, Mapping) and not isinstance(lock.get("date"), date | None):
+        return ["parameter 'data_lock' needs a date (YYYY-MM-DD) or null"]
+    return []
 
 
 def _parameter(name: str, content: dict[str, Any]) -> Parameter:
@@ -165,10 +253,7 @@ def _problems(content: dict[str, Any], members: pl.DataFrame) -> list[str]:
         for name in content.get("required_concept_sets") or ()
         if name not in named
     ]
-    lock = (content["parameters"].get("data_lock") or {}).get("value")
-    if isinstance(lock, dict) and not isinstance(lock.get("date"), date | None):
-        problems.append("parameter 'data_lock' needs a date (YYYY-MM-DD) or null")
-    return problems
+    return problems + _lock_problems((content["parameters"].get("data_lock") or {}).get("value"))
 
 
 def _members(folder: Path) -> pl.DataFrame:

@@ -28,7 +28,7 @@ from etl.landing import Limits, Reject, RejectWriter, Source, land
 from etl.landing.answer import Landed
 from etl.mapping.language import load_mappings
 from etl.settings import Settings
-from etl.store import Run, Written, create_work_schema, database_path, insert_frame, open_store
+from etl.store import Run, Written, create_work_schema, database_path, insert_frame, new_run_id, open_store
 from etl.transform.derived import derive_condition_eras, derive_drug_eras, derive_observation_periods, write_cdm_source
 from etl.transform.transform import Transformed, compile_mappings, transform
 from etl.vocabulary import CodeMaps, load_code_maps, load_vocabulary, shipped_folder
@@ -62,11 +62,12 @@ def build(
     if not settings.key:
         raise SettingsError("no key for the ids: set instance.key in the settings file, or BLINA_KEY")
     clock = _Clock(progress)
+    run_id = new_run_id()
     sites = tuple(dict.fromkeys(source.site for source in sources))
     with clock("check mappings"):
-        rules = load_mappings(mappings or default_mappings())
+        rules = load_mappings(mappings or default_mappings(), settings.policies)
         stages = compile_mappings(rules, sites)
-    with open_store(database) as store, _work_folder(database) as folder, _work_database(folder) as work:
+    with open_store(database, run_id=run_id) as store, _work_folder(database) as folder, _work_database(folder) as work:
         with RejectWriter(rejects or folder / "rejects", settings.key) as writer:
             with clock("land"):
                 landed = land(sources, folder / "landed", set(rules.base), limits, writer, 1, workers)
@@ -75,7 +76,14 @@ def build(
                 release = load_vocabulary(work, [*vocabulary, shipped_folder()])
                 code_maps = load_code_maps(work, rules.folder, sites)
                 work.execute("INSERT INTO out.source_to_concept_map BY NAME FROM vocab.source_to_concept_map")
-            run = Run(version("blina"), rules.sha, settings_hash(settings), release.version)
+            run = Run(
+                version("blina"),
+                rules.sha,
+                settings_hash(settings),
+                release.version,
+                run_id=run_id,
+                policies=dict(rules.policies),
+            )
             insert_frame(work, "led.file", landed.files)
             with clock("transform"):
                 done = transform(work, stages, landed, rules, settings, progress)

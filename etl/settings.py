@@ -43,6 +43,7 @@ class Settings:
     synthetic: bool = False
     data_lock: date | None = None
     link_persons_by: tuple[str, ...] = ()
+    policies: dict[str, str] = field(default_factory=dict)
     sites: dict[str, SiteSettings] = field(default_factory=dict)
 
     def site(self, name: str) -> SiteSettings:
@@ -50,7 +51,7 @@ class Settings:
         return self.sites.get(name) or SiteSettings(name)
 
 
-_TOP = ("instance", "data_lock", "link_persons_by", "sites")
+_TOP = ("instance", "data_lock", "link_persons_by", "policies", "sites")
 _INSTANCE = ("name", "abbreviation", "key", "synthetic")
 _SITE = ("folder", "time_zone", "decimal_separator")
 
@@ -74,6 +75,7 @@ def load_settings(path: Path) -> Settings:
         synthetic=bool(instance.get("synthetic", False)),
         data_lock=content.get("data_lock"),
         link_persons_by=tuple(content.get("link_persons_by") or ()),
+        policies={str(name): str(value) for name, value in (content.get("policies") or {}).items()},
         sites={name: _site(name, one or {}, path.parent) for name, one in (content.get("sites") or {}).items()},
     )
 

@@ -190,7 +190,7 @@ def _write_rows(out: Path, derived: Derived, persons: pl.DataFrame) -> None:
     keys = {"patients": ["person_id"], "courses": ["person_id", "course_no"]}
     for name, frame in (("patients", derived.patients), ("courses", derived.courses)):
         traced = frame.join(persons, on="person_id", how="left").select("fhir_id", pl.all().exclude("fhir_id"))
-        # An empty text and nothing at all are the same to a reader of the CSV file, so they are in the Parquet file too.
+        # An empty text and nothing are the same to a reader of the CSV file, so they are in the Parquet file too.
         traced = traced.with_columns(pl.col(pl.String).replace("", None)).sort(keys[name])
         traced.write_parquet(out / f"{name}.parquet")
         traced.write_csv(out / f"{name}.csv")

@@ -5,12 +5,14 @@ key. What each verb means stands in mappings/README.md; what is refused, in etl.
 """
 
 import hashlib
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, TypeAlias
 
 from etl.errors import MappingError, did_you_mean
 from etl.mapping.files import read_mapping_files
+from etl.mapping.policies import apply_policies, choose_policies
 from etl.mapping.structure import is_type
 
 ColumnForm: TypeAlias = int | float | str | dict[str, Any] | None
@@ -109,6 +111,7 @@ class Mappings:
     base: dict[str, ResourceMapping]
     by_site: dict[str, dict[str, ResourceMapping]]
     sha: str
+    policies: dict[str, str] = field(default_factory=dict)
 
     def variants(self, resource: str, sites: tuple[str, ...]) -> dict[tuple[str, ...], ResourceMapping]:
         """The mappings of a resource type with the sites that each holds for."""
@@ -119,17 +122,21 @@ class Mappings:
         return {tuple(names): mapping for names, mapping in groups.values()}
 
 
-def load_mappings(folder: Path) -> Mappings:
-    """Every mapping file below a folder. Raises MappingError with all mistakes of form, with file and line."""
-    mappings, problems = read_mappings(folder)
+def load_mappings(folder: Path, policies: Mapping[str, str] | None = None) -> Mappings:
+    """Every mapping file below a folder, with the chosen policies (others at their default).
+
+    Raises MappingError with all mistakes of form, with file and line.
+    """
+    mappings, problems = read_mappings(folder, policies)
     if problems:
         raise MappingError(f"{folder}: the mapping files cannot be used", problems=problems)
     return mappings
 
 
-def read_mappings(folder: Path) -> tuple[Mappings, list[str]]:
+def read_mappings(folder: Path, policies: Mapping[str, str] | None = None) -> tuple[Mappings, list[str]]:
     """The mapping files of a folder as far as they can be read, and every mistake of form."""
     problems: list[str] = []
+    values = choose_policies(folder, policies or {}, problems)
     base: dict[str, ResourceMapping] = {}
     by_site: dict[str, dict[str, ResourceMapping]] = {}
     for one in read_mapping_files(folder, problems):
@@ -137,8 +144,9 @@ def read_mappings(folder: Path) -> tuple[Mappings, list[str]]:
             problems.append(f"{one.places['resource']}: {one.resource} is no FHIR R4 resource type")
             continue
         home = base if one.site is None else by_site.setdefault(one.site, {})
-        home[one.resource] = _build(one.content, one.places, one.path, problems)
-    return Mappings(folder, base, by_site, _sha(folder)), problems
+        content = apply_policies(one.content, values, one.path.name, problems)
+        home[one.resource] = _build(content, one.places, one.path, problems)
+    return Mappings(folder, base, by_site, _sha(folder), values), problems
 
 
 def _sha(folder: Path) -> str:

@@ -1,4 +1,4 @@
-"""Broken files among good ones: the good ones load, each bad one has its reason, and no value leaks into the rejects."""
+"""Broken files among good ones: the good ones load, each bad one has its reason, no value leaks into the rejects."""
 
 import gzip
 import json
@@ -50,7 +50,9 @@ def faulty(tmp_path: Path) -> Path:
     (folder / "subject.json").write_text(_bundle(PATIENT, _weight("W1"), without_subject))
     digits = _bundle(_weight("W3"), _weight("W4")).replace("12.5", "7" * 400, 1)
     (folder / "digits.json").write_text(digits)
-    doubled = _bundle(_weight("W5"), _weight("W6")).replace('"status": "final"', '"status": "final", "status": "final"', 1)
+    doubled = _bundle(_weight("W5"), _weight("W6")).replace(
+        '"status": "final"', '"status": "final", "status": "final"', 1
+    )
     (folder / "doubled.json").write_text(doubled)
     (folder / "bomb.json.gz").write_bytes(gzip.compress(b" " * 300_000_000))
     (folder / "empty.json").write_bytes(b"")
@@ -65,7 +67,9 @@ def _build(folder: Path, to: Path) -> BuildReport:
 
 def test_each_fault_has_its_reason_and_the_good_ones_load(faulty: Path, tmp_path: Path) -> None:
     report = _build(faulty, tmp_path)
-    reasons = [json.loads(line)["reason"] for line in (tmp_path / "rejects" / "rejects.ndjson").read_text().splitlines()]
+    reasons = [
+        json.loads(line)["reason"] for line in (tmp_path / "rejects" / "rejects.ndjson").read_text().splitlines()
+    ]
     assert sorted(reasons) == [
         "duplicate_key",
         "empty_file",

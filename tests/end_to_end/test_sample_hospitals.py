@@ -108,7 +108,8 @@ def test_every_row_of_an_event_table_has_its_lineage(cdm: duckdb.DuckDBPyConnect
 def test_a_month_only_death_is_the_first_day_and_its_precision_is_kept(cdm: duckdb.DuckDBPyConnection) -> None:
     rows = cdm.execute(
         """SELECT d.death_date::VARCHAR, p.precision FROM cdm.death d
-           JOIN lineage.precision p ON p.table_name = 'death' AND p.row_id = d.person_id AND p.column_name = 'death_date'"""
+           JOIN lineage.precision p ON p.table_name = 'death' AND p.row_id = d.person_id
+            AND p.column_name = 'death_date'"""
     ).fetchall()
     assert rows == [("2022-05-01", "month")]
 
@@ -161,9 +162,7 @@ def test_the_order_of_the_sources_does_not_matter(built: Built, tmp_path: Path) 
 
 
 def test_the_counts_in_the_ledger_are_those_of_the_report(built: Built, cdm: duckdb.DuckDBPyConnection) -> None:
-    ledger = cdm.execute(
-        "SELECT site, resource_type, outcome, reason, n FROM ledger.count ORDER BY ALL"
-    ).pl()
+    ledger = cdm.execute("SELECT site, resource_type, outcome, reason, n FROM ledger.count ORDER BY ALL").pl()
     assert ledger["n"].sum() == built.report.counts["n"].sum()
     assert ledger.height == built.report.counts.height
     assert set(ledger["outcome"]) <= {"kept", "skipped", "rejected"}

@@ -59,7 +59,7 @@ def test_what_is_no_mapping_is_refused_or_empty(tmp_path: Path, text: str) -> No
 
 
 def test_a_missing_file_is_named(tmp_path: Path) -> None:
-    with pytest.raises(SettingsError, match="nothing.yaml"):
+    with pytest.raises(SettingsError, match=r"nothing\.yaml"):
         load_settings(tmp_path / "nothing.yaml")
 
 

@@ -160,7 +160,7 @@ def patient_values() -> set[str]:
             if part.strip():
                 _collect(json.loads(part), values)
     # Shorter ones ("P001", "F") stand by chance in any database of this size.
-    return {value for value in values if len(value) >= 6 or not value.isascii() and len(value) >= 2}
+    return {value for value in values if len(value) >= 6 or (not value.isascii() and len(value) >= 2)}
 
 
 def _collect(node: Any, values: set[str]) -> None:
