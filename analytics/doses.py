@@ -67,7 +67,7 @@ def _floats(factors: Mapping[str, float]) -> dict[str, float]:
 
 
 def derive_doses(bags: pl.DataFrame, courses: pl.DataFrame, study: Study, findings: Findings) -> pl.DataFrame:
-    """person_id, course_no, dose_regimen, step_dose of each course.
+    """person_id, course_no, dose_regimen, step_dose, dose_deviation (1: further from nominal than allowed).
 
     `bags` are numbered, `courses` carry weight_kg and bsa_m2 of their first day. The regimen is written in nominal
     doses, `5->15 ug/m2/d` or `28 ug/d`; a rate further from them than `dose_check.deviation` stands as it is.
@@ -102,8 +102,9 @@ def derive_doses(bags: pl.DataFrame, courses: pl.DataFrame, study: Study, findin
     low, target = _written(pl.col("low")), _written(pl.col("target"))
     regimen = pl.when("step_dose").then(low + "->" + target + unit).otherwise(low + unit)
     doses = doses.with_columns(dose_regimen=regimen)
-    _count(doses, per, rule, findings)
-    return doses.select(*keys, "dose_regimen", step_dose=pl.col("step_dose").cast(pl.Int8))
+    doses = doses.with_columns(dose_deviation=_deviates(rule).cast(pl.Int8))
+    _count(doses, findings)
+    return doses.select(*keys, "dose_regimen", pl.col("step_dose").cast(pl.Int8), "dose_deviation")
 
 
 def _count_overfill(dosed: pl.DataFrame, study: Study, findings: Findings) -> None:
@@ -136,13 +137,17 @@ def _written(dose: pl.Expr) -> pl.Expr:
     return dose.round(1).cast(pl.String).str.strip_suffix(".0")
 
 
-def _count(doses: pl.DataFrame, per: pl.Expr, rule: dict[str, list[float]], findings: Findings) -> None:
+def _deviates(rule: dict[str, list[float]]) -> pl.Expr:
+    """Whether the first or the stepped dose is none of the nominal ones; null when no dose can be read."""
+    levels = {name: [float(level) for level in rule[name]] for name in ("flat", "per_m2")}
+    first, stepped = (
+        pl.when("flat").then(pl.col(one).is_in(levels["flat"])).otherwise(pl.col(one).is_in(levels["per_m2"]))
+        for one in ("low", "target")
+    )
+    return ~first | (pl.col("step_dose") & ~stepped)
+
+
+def _count(doses: pl.DataFrame, findings: Findings) -> None:
     findings.count("dq_step_dose", doses.filter("step_dose"), doses)
     findings.count("dq_dose_unit_unconvertible", doses.filter("unread"), doses)
-    levels = {name: [float(level) for level in rule[name]] for name in ("flat", "per_m2")}
-    doses_read = ("low", "target")
-    nominal = [
-        pl.when("flat").then(pl.col(one).is_in(levels["flat"])).otherwise(pl.col(one).is_in(levels["per_m2"]))
-        for one in doses_read
-    ]
-    findings.count("dq_dose_deviation_gt20pct", doses.filter(~nominal[0] | (pl.col("step_dose") & ~nominal[1])), doses)
+    findings.count("dq_dose_deviation_gt20pct", doses.filter(pl.col("dose_deviation") == 1), doses)

@@ -149,7 +149,8 @@ def words(figures: dict[str, Any]) -> str:
         other = figures["usual"]
         lines.append(
             f"  fhir.resources row by row, {other['files']} files: {other['seconds']:.2f} s for {other['bytes']:,} "
-            f"bytes; ratio to orjson.loads: {figures['usual_ratio']:.1f}"
+            f"bytes, {other['refused']} of {other['resources']:,} refused; "
+            f"ratio to orjson.loads: {figures['usual_ratio']:.1f}"
         )
     return "\n".join(lines)
 

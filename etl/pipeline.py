@@ -24,8 +24,8 @@ import polars as pl
 
 from etl.build_report import COUNT_COLUMNS, BuildReport, standard_share, sums
 from etl.errors import CdmError, SettingsError
-from etl.landing import Limits, Reject, RejectWriter, Source, land
-from etl.landing.answer import Landed
+from etl.landing import Landed, Limits, Reject, RejectWriter, Source, land
+from etl.landing.received import forget, keep, open_received, received_folder, sites_received
 from etl.mapping.language import load_mappings
 from etl.settings import Settings
 from etl.store import Run, Written, create_work_schema, database_path, insert_frame, new_run_id, open_store
@@ -50,12 +50,15 @@ def build(
     vocabulary: Sequence[Path] = (),
     mappings: Path | None = None,
     rejects: Path | None = None,
+    anew: bool = False,
     workers: int = 1,
     limits: Limits = Limits(),  # noqa: B008  frozen
     progress: Progress = lambda _: None,
 ) -> BuildReport:
-    """Builds the OMOP CDM at `database` from the sources, anew and in one transaction.
+    """Makes the OMOP CDM at `database` equal to all that was ever received, the sources included, in one transaction.
 
+    Files that came before are not read again; `anew` forgets what came before. A site's resources are known by site,
+    type and id: the newest version counts, whichever file brought it.
     `vocabulary` are Athena folders; the vocabulary that comes with blina is always added. Raises BlinaError's kinds;
     bad files and resources never raise, they are counted and written to `rejects`.
     """
@@ -63,14 +66,19 @@ def build(
         raise SettingsError("no key for the ids: set instance.key in the settings file, or BLINA_KEY")
     clock = _Clock(progress)
     run_id = new_run_id()
-    sites = tuple(dict.fromkeys(source.site for source in sources))
+    place = received_folder(database_path(database))
+    sites = tuple(dict.fromkeys([*(source.site for source in sources), *([] if anew else sites_received(place))]))
     with clock("check mappings"):
         rules = load_mappings(mappings or default_mappings(), settings.policies)
         stages = compile_mappings(rules, sites)
     with open_store(database, run_id=run_id) as store, _work_folder(database) as folder, _work_database(folder) as work:
         with RejectWriter(rejects or folder / "rejects", settings.key) as writer:
             with clock("land"):
-                landed = land(sources, folder / "landed", set(rules.base), limits, writer, 1, workers)
+                earlier = open_received(place, store.run_ids())
+                before = earlier.forgotten() if anew else earlier
+                new = before.unknown(sources)
+                fresh = land(new, folder / "landed", set(rules.base), limits, writer, before.next_number, workers)
+                landed = keep(before, run_id, fresh).landed
             create_work_schema(work)
             with clock("load vocabulary"):
                 release = load_vocabulary(work, [*vocabulary, shipped_folder()])
@@ -82,7 +90,7 @@ def build(
                 settings_hash(settings),
                 release.version,
                 run_id=run_id,
-                policies=dict(rules.policies),
+                policies={**rules.policies, "received": "anew" if anew or not before.runs else "added"},
             )
             insert_frame(work, "led.file", landed.files)
             with clock("transform"):
@@ -93,7 +101,9 @@ def build(
         counts = _all_counts(work, landed, done)
         with clock("store"):
             written = store.replace(work, run)
-        return _report(work, run, counts, written, clock.seconds, landed, done, code_maps, rejects)
+        if anew:
+            forget(earlier.runs)
+        return _report(work, run, counts, written, clock.seconds, fresh, done, code_maps, rejects)
 
 
 class _Clock:

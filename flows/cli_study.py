@@ -68,7 +68,6 @@ def run(
         bool | None,
         typer.Option("--synthetic/--real", help="Whether the patients are invented; default: the CDM's name says."),
     ] = None,
-    min_cell_count: Annotated[int, typer.Option(min=0, help="Hide counts of patients below this in all outputs.")] = 0,
     as_json: Json = False,
 ) -> None:
     """Quality gate, then courses, outcomes, statistics, result tables and the report; a shut gate ends with 15."""
@@ -86,7 +85,7 @@ def run(
             )
         done = run_study(
             db, out, study=_study(study), settings=load_settings(settings) if settings else None, synthetic=synthetic,
-            min_cell_count=min_cell_count, progress=stage,
+            progress=stage,
         )  # fmt: skip
     if as_json:
         show_json(done.as_dict())

@@ -55,7 +55,12 @@ def run_demo(to: Path, progress: Callable[[str], None] = lambda _: None) -> Demo
     database = f"duckdb:///{to / 'omop.duckdb'}"
     instance = find_instance([SAMPLE], site=None, settings=None, database=database)
     report = build(
-        instance.sources, database=database, settings=instance.settings, rejects=to / "rejects", progress=progress
+        instance.sources,
+        database=database,
+        settings=instance.settings,
+        rejects=to / "rejects",
+        anew=True,  # the demonstration shows the bundles as they are now, whatever an earlier one was made of
+        progress=progress,
     )
     progress("check the quality")
     verdict = check_quality(

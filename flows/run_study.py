@@ -6,15 +6,24 @@ import flows.quiet  # noqa: F401  telemetry off, before any library is imported
 from pathlib import Path
 from typing import Any
 
-from prefect import flow, get_run_logger, task
+from prefect import State, Task, flow, get_run_logger, task
 from prefect.cache_policies import NO_CACHE
+from prefect.client.schemas.objects import TaskRun
 
 from flows.build_cdm import check_database
-from flows.shielded import shielded
+from flows.shielded import FlowLockedError, shielded
 
 
-# Safe to try again: it reads the CDM, and what it writes it replaces in one transaction. A lock may be gone by then.
-@task(cache_policy=NO_CACHE, persist_result=False, retries=1, retry_delay_seconds=60, log_prints=False)
+async def _is_locked(task: Task[..., Any], run: TaskRun, state: State[Any]) -> bool:
+    """Whether the task failed because another run held the database; nothing else gets better by waiting."""
+    return isinstance(await state.aresult(raise_on_failure=False), FlowLockedError)
+
+
+# Safe to try again: it reads the CDM, and what it writes it replaces in one transaction.
+@task(
+    cache_policy=NO_CACHE, persist_result=False, log_prints=False,
+    retries=3, retry_delay_seconds=300, retry_condition_fn=_is_locked,
+)  # fmt: skip
 def analyse_database(database: str, out: str, report: str | None, study: str, settings: str | None) -> dict[str, Any]:
     """Numbers of patients and courses, published values by match, and where the report is."""
     with shielded():

@@ -3,12 +3,16 @@
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from etl.errors import BlinaError
+from etl.errors import BlinaError, LockError
 from flows.console import place_of
 
 
 class FlowFailedError(Exception):
     """What Prefect may know of a failure: the kind of the error, where it came up, the command's exit code."""
+
+
+class FlowLockedError(FlowFailedError):
+    """The same for a database that another run holds: the one failure that passes by itself."""
 
 
 @contextmanager
@@ -21,6 +25,7 @@ def shielded() -> Iterator[None]:
         yield
     except BlinaError as error:
         first = str(error).splitlines()[0]
-        raise FlowFailedError(f"{type(error).__name__} (exit code {error.exit_code}): {first}") from None
+        kind = FlowLockedError if isinstance(error, LockError) else FlowFailedError
+        raise kind(f"{type(error).__name__} (exit code {error.exit_code}): {first}") from None
     except Exception as error:
         raise FlowFailedError(f"{type(error).__name__} at {place_of(error)}") from None

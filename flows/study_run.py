@@ -24,7 +24,7 @@ from analytics import (
 )
 from analytics.cdm import Cdm
 from analytics.report import ReportMeta, write_report
-from analytics.results import all_results, suppress, write_results
+from analytics.results import all_results, write_results
 from etl.errors import QualityGateError, StudyError
 from etl.quality import Verdict, assure
 from etl.settings import Settings
@@ -106,15 +106,13 @@ def run_study(
     study: str | Path = "blinatumomab",
     settings: Settings | None = None,
     synthetic: bool | None = None,
-    min_cell_count: int = 0,
     progress: Progress = lambda _: None,
 ) -> StudyRun:
     """Runs the study on a CDM and leaves files in `out`, the report, and (in a database of blina's) results tables.
 
     `report`: where the page goes, by default `out`/report.html. `settings` give data lock and decimal separators.
-    `synthetic` None: what the settings say, else the CDM's own name. With `min_cell_count` smaller counts are hidden in
-    the result tables and the report, and patients.* and courses.* are not written. Raises StudyError when the CDM
-    cannot answer, CdmError, LockError.
+    `synthetic` None: what the settings say, else the CDM's own name. Raises StudyError when the CDM cannot answer,
+    CdmError, LockError.
     """
     plan = load_study(study)
     plan = plan.for_settings(settings) if settings else plan
@@ -125,22 +123,20 @@ def run_study(
         derived = derive(cdm, plan)
         source = _described(cdm)
     progress("analyse")
-    tables = suppress(all_results(derived, plan), min_cell_count) if min_cell_count else all_results(derived, plan)
+    tables = all_results(derived, plan)
     invented = _is_synthetic(synthetic, settings, source)
     progress("write results")
     run = last_run(database)
     run_id = run.get("run_id") or new_run_id()
-    _write_tables(out, tables, source.name, invented, min_cell_count)
-    if not min_cell_count:
-        _write_rows(out, derived, person_sources(database))
+    _write_tables(out, tables, source.name, synthetic=invented)
+    _write_rows(out, derived, person_sources(database))
     stored = is_ours(database)
     if stored:
         keep_results(database, run_id, results_tables(derived), episode_tables(derived))
     progress("write the report")
     meta = _meta(plan, derived, source, {**run, "run_id": run_id}, synthetic=invented)
-    counters = {} if min_cell_count else {"counters": derived.counters}
-    page = write_report({**tables, **counters}, meta, report or out / "report.html")
-    matches = dict(tables["published_vs_computed"].group_by("match").len().sort("match").iter_rows())
+    page = write_report({**tables, "counters": derived.counters}, meta, report or out / "report.html")
+    matches = dict(tables["published_vs_computed"].group_by("match").len().sort("match", descending=True).iter_rows())
     return StudyRun(run_id, page, out, derived.patients.height, derived.courses.height, matches, warnings, stored)
 
 
@@ -176,10 +172,8 @@ def _is_synthetic(chosen: bool | None, settings: Settings | None, source: _Sourc
     return bool(settings and settings.synthetic) or "synthetic" in source.name.lower()
 
 
-def _write_tables(
-    out: Path, tables: Mapping[str, pl.DataFrame], cdm_name: str, synthetic: bool, min_cell_count: int
-) -> None:
-    written = write_results(tables, out, cdm_name=cdm_name, synthetic=synthetic, min_cell_count=min_cell_count)
+def _write_tables(out: Path, tables: Mapping[str, pl.DataFrame], cdm_name: str, *, synthetic: bool) -> None:
+    written = write_results(tables, out, cdm_name=cdm_name, synthetic=synthetic)
     for path in written:
         # Scripts rely on the same names whatever the data; the page and results.json say that it is synthetic.
         path.replace(path.with_name(path.name.removeprefix("synthetic_")))

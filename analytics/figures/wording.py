@@ -13,6 +13,7 @@ Row: TypeAlias = Mapping[str, Any]
 """One row of a result table."""
 
 DASH = "–"
+_HUGE = 1000.0
 NOT_ESTIMABLE = "not estimable"
 
 STRATA = ("CR_MRDneg", "CR_MRDpos", "RR", "UNKNOWN")
@@ -68,6 +69,10 @@ _WORDS = {
     "cart": "CAR-T",
     "all": "All",
     "NONE": "None found",
+    "IFN-g": "IFN-γ",
+    "TNF-a": "TNF-α",
+    "second_malignancy": "Second malignancy",
+    "GLOBAL": "All terms",
     "OTHER_POOR": "Other poor cytogenetics",
 }
 
@@ -173,11 +178,12 @@ def ratio(value: float | None) -> str:
 
 
 def ratio_interval(lower: float | None, upper: float | None) -> str:
-    """The interval of a ratio; very small lower limits keep three decimals so that they do not read as 0.00."""
+    """The interval of a ratio; limits too small or too large to be read are written with < and >."""
     if lower is None or upper is None or math.isnan(lower) or math.isnan(upper):
         return NOT_ESTIMABLE
-    low = number(lower, 3) if 0 < lower < 0.01 else measure(lower)
-    return f"{low}–{measure(upper) if math.isfinite(upper) else '∞'}"
+    low = "< 0.001" if 0 <= lower < 0.001 else number(lower, 3) if lower < 0.01 else measure(lower)
+    high = "∞" if not math.isfinite(upper) else f"> {number(_HUGE, 0)}" if upper > _HUGE else measure(upper)
+    return f"{low} to {high}" if "<" in low or ">" in high else f"{low}–{high}"
 
 
 def p_value(value: float | None) -> str:

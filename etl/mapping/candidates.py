@@ -11,14 +11,17 @@ import polars as pl
 
 from etl.store.work import insert_frame
 
-COMMON = 20_000
+COMMON = 8_000
 """A word that so many concepts have finds nothing: it is weighed, but not used to find candidates."""
 
 COMPARED = 60
 """Concepts per source name whose trigrams are compared: those that share the most word weight."""
 
-_KEYS_OF_A_NAME = 8
-_OTHER_DOMAIN = 0.8
+_KEYS_OF_A_NAME = 6
+_LEAST = 0.3
+"""Names that are less like each other are not shown."""
+
+_OTHER_DOMAIN = 0.7
 """A concept of another domain than the element takes is shown with its score lowered, never hidden."""
 
 _WORDS = r"list_distinct(list_filter(regexp_split_to_array({0}, '[^\p{{L}}\p{{N}}%+]+'), lambda w: w <> ''))"
@@ -27,7 +30,10 @@ _PAIRS = (
     "flatten(list_transform(" + _RUNS + ", "
     "lambda r: list_transform(range(1, length(r)), lambda i: substr(r, i::INTEGER, 2))))"
 )
-_PLAIN = "lower(strip_accents(nfc_normalize({0})))"
+_SEMANTIC_TAG = (
+    r" \((procedure|disorder|finding|substance|situation|observable entity|qualifier value|body structure)\)$"
+)
+_PLAIN = f"regexp_replace(lower(strip_accents(nfc_normalize({{0}}))), '{_SEMANTIC_TAG}', '')"
 _TRIGRAMS = (
     "list_distinct(list_transform(range(1, length({0}) + 3), lambda i: substr('  ' || {0} || '  ', i::INTEGER, 3)))"
 )
@@ -60,27 +66,31 @@ def _keys(name: str) -> str:
 
 
 def _note_words(connection: duckdb.DuckDBPyConnection) -> None:
-    """`labels` (every name of a concept that shares a key with a wanted name), `label_keys`, `weights` by key."""
+    """`labels` (every name of a concept), `label_keys` (the keys that wanted names have too), `weights` by key."""
     connection.execute(
         f"CREATE OR REPLACE TEMP TABLE wanted_keys AS SELECT item, unnest({_keys('name')}) AS key FROM wanted"
     )
     connection.execute(
+        f"""CREATE OR REPLACE TEMP TABLE labels AS
+            WITH standard AS (
+              FROM cdm.concept WHERE standard_concept = 'S' AND invalid_reason IS NULL AND concept_id <> 0),
+            named AS (
+              SELECT concept_id, concept_name AS name FROM standard WHERE concept_name IS NOT NULL
+              UNION ALL SELECT concept_id, concept_code FROM standard WHERE vocabulary_id = 'UCUM'
+              UNION ALL SELECT concept_id, concept_synonym_name FROM cdm.concept_synonym
+              SEMI JOIN standard USING (concept_id))
+            SELECT row_number() OVER (ORDER BY concept_id, name) AS label_id, concept_id, {_PLAIN.format("name")} AS label FROM named"""
+    )
+    connection.execute(
         f"""CREATE OR REPLACE TEMP TABLE label_keys AS
-            WITH labels AS (
-              SELECT concept_id, {_PLAIN.format("concept_name")} AS label FROM cdm.concept
-              WHERE standard_concept = 'S' AND invalid_reason IS NULL AND concept_id <> 0 AND concept_name IS NOT NULL
-              UNION
-              SELECT s.concept_id, {_PLAIN.format("s.concept_synonym_name")} FROM cdm.concept_synonym s
-              JOIN cdm.concept c USING (concept_id) WHERE c.standard_concept = 'S' AND c.invalid_reason IS NULL)
-            SELECT concept_id, label, key FROM (
-              SELECT concept_id, label, unnest({_keys("label")}) AS key FROM labels)
+            SELECT label_id, key FROM (SELECT label_id, unnest({_keys("label")}) AS key FROM labels)
             SEMI JOIN wanted_keys USING (key)"""
     )
     # Beginnings of words find misspelt ones; they say little by themselves, so they weigh half.
     connection.execute(
         """CREATE OR REPLACE TEMP TABLE weights AS
-           SELECT key, count(k.concept_id) AS n,
-                  ln(1 + (SELECT count(*) FROM cdm.concept)::DOUBLE / (1 + count(k.concept_id)))
+           SELECT key, count(k.label_id) AS n,
+                  ln(1 + (SELECT count(*) FROM cdm.concept)::DOUBLE / (1 + count(k.label_id)))
                     * CASE WHEN starts_with(key, '~') THEN 0.5 ELSE 1 END AS weight
            FROM (SELECT DISTINCT key FROM wanted_keys) LEFT JOIN label_keys k USING (key) GROUP BY key"""
     )
@@ -94,14 +104,16 @@ def _block(connection: duckdb.DuckDBPyConnection) -> None:
               SELECT item, key, weight FROM wanted_keys JOIN weights USING (key) WHERE n BETWEEN 1 AND {COMMON}
               QUALIFY row_number() OVER (PARTITION BY item ORDER BY weight DESC, key) <= {_KEYS_OF_A_NAME}),
             found AS (
-              SELECT item, concept_id, label, sum(weight) AS shared FROM finding JOIN label_keys USING (key)
-              GROUP BY item, concept_id, label
-              QUALIFY row_number() OVER (PARTITION BY item
-                        ORDER BY sum(weight) DESC, length(label), concept_id) <= {COMPARED}),
-            same AS (
-              SELECT w.item, k.concept_id, k.label FROM wanted w
-              JOIN (SELECT DISTINCT concept_id, label FROM label_keys) k ON k.label = w.name)
-            SELECT item, concept_id, label FROM found UNION SELECT item, concept_id, label FROM same"""
+              SELECT item, label_id, sum(weight) AS shared FROM finding JOIN label_keys USING (key)
+              GROUP BY item, label_id),
+            best AS (
+              FROM found
+              QUALIFY row_number() OVER (PARTITION BY item ORDER BY shared DESC, label_id) <= {COMPARED})
+            SELECT item, label_id, concept_id, label FROM (
+              SELECT item, label_id FROM best
+              UNION
+              SELECT w.item, l.label_id FROM wanted w JOIN labels l ON l.label = w.name)
+            JOIN labels USING (label_id)"""
     )
 
 
@@ -111,10 +123,9 @@ def _score(connection: duckdb.DuckDBPyConnection, per_name: int) -> pl.DataFrame
     words, trigrams = _WORDS.format("label"), _TRIGRAMS.format("label")
     return connection.execute(
         f"""WITH words AS (
-              SELECT item, concept_id, label, unnest({words}) AS key FROM pairs),
+              SELECT item, label_id, unnest({words}) AS key FROM pairs),
             shared AS (
-              SELECT p.item, p.concept_id, p.label,
-                     sum(coalesce(g.weight, {unknown})) AS whole,
+              SELECT p.item, p.label_id, sum(coalesce(g.weight, {unknown})) AS whole,
                      sum(g.weight) FILTER (w.key IS NOT NULL) AS both
               FROM words p LEFT JOIN weights g USING (key)
               LEFT JOIN wanted_keys w ON w.item = p.item AND w.key = p.key GROUP BY ALL),
@@ -126,7 +137,7 @@ def _score(connection: duckdb.DuckDBPyConnection, per_name: int) -> pl.DataFrame
                      CASE WHEN p.label = w.name THEN 1
                           ELSE 2 * coalesce(s.both, 0) / nullif(s.whole + o.whole, 0) END AS by_words
               FROM pairs p JOIN wanted w USING (item)
-              LEFT JOIN shared s USING (item, concept_id, label) LEFT JOIN own o USING (item)),
+              LEFT JOIN shared s USING (item, label_id) LEFT JOIN own o USING (item)),
             scored AS (
               SELECT item, concept_id,
                      max((coalesce(least(by_words, 1), 0)
@@ -138,6 +149,7 @@ def _score(connection: duckdb.DuckDBPyConnection, per_name: int) -> pl.DataFrame
                          CASE WHEN len(w.domains) = 0 OR list_contains(w.domains, c.domain_id) THEN 1
                               ELSE {_OTHER_DOMAIN} END AS fit
                   FROM scored s JOIN cdm.concept c USING (concept_id) JOIN wanted w USING (item))
+            WHERE score * fit >= {_LEAST}
             WINDOW ranked AS (PARTITION BY item ORDER BY score * fit DESC, concept_id)
             QUALIFY rank <= {int(per_name)} ORDER BY item, rank"""
     ).pl()

@@ -76,6 +76,16 @@ class DuckDBStore:
             work.execute(f"CHECKPOINT {_TARGET}")
         return written
 
+    def run_ids(self) -> set[str]:
+        """The runs that committed and whose files still count: the last one that began anew, and those after it."""
+        with _translated(self.path), self._connected() as connection:
+            rows = connection.execute(
+                """SELECT run_id FROM ledger.run WHERE run_id >= coalesce(
+                     (SELECT max(run_id) FROM ledger.run
+                      WHERE json_extract_string(policies, '$.received') = 'anew'), '')"""
+            ).fetchall()
+        return {row[0] for row in rows}
+
     def record_outcome(self, run_id: str, outcome: str) -> None:
         """Changes the outcome of a run that the ledger knows; raises CdmError when it does not."""
         with _translated(self.path), self._connected() as connection:

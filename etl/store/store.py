@@ -52,6 +52,10 @@ class Store(Protocol):
         """Makes `cdm` and `lineage` equal to the work database and writes the ledger, all in one transaction."""
         ...
 
+    def run_ids(self) -> set[str]:
+        """The runs that committed and whose files still count: the last one that began anew, and those after it."""
+        ...
+
     def record_outcome(self, run_id: str, outcome: str) -> None:
         """Changes the outcome of a run that the ledger already knows, e.g. after the quality gate."""
         ...

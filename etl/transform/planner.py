@@ -210,4 +210,8 @@ class Planner:
         value = self.translator.translate(str(self.mapping.unique_by))
         if value.type != "Identifier":
             raise PathError(f"{self.mapping.unique_by} is a {value.type}, not an Identifier")
+        corrected = "false"
+        if "status" in elements(self.mapping.resource):
+            corrected = self.translator.translate("status in ('corrected' | 'amended')").sql
+        self.plan.expressions["corrected"] = f"coalesce({corrected}, false)"
         self.plan.expressions["business"] = identifier_texts(self.translator, value)

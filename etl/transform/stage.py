@@ -47,7 +47,7 @@ class Stage:
 def read_stage(work: duckdb.DuckDBPyConnection, stage: Stage, shards: Sequence[Path], settings: Settings) -> None:
     """Fills a stage table from the landed files; `fate` is NULL for resources that go on.
 
-    A resource that a DELETE entry named is left out; versions that arrive after a deletion are the store's affair."""
+    A resource that a DELETE entry named is left out, unless a version arrived in a later run."""
     plan = stage.plan
     columns = ", ".join(f"{quote(name)}: {quote(kind)}" for name, kind in _META.items())
     structure = plan.need.sql_type() if plan.need.children else "JSON"
@@ -68,7 +68,7 @@ def read_stage(work: duckdb.DuckDBPyConnection, stage: Stage, shards: Sequence[P
     work.execute(
         f"""UPDATE {stage.read} SET fate = 'skipped|deleted at the source' FROM stage.deleted d
             WHERE d.site = {stage.read}.site AND d.resource_type = {quote(stage.resource)} AND d.id = {stage.read}.id
-              AND newest"""
+              AND newest AND n < d.before_n"""
     )
 
 
@@ -98,14 +98,18 @@ def _supersede(work: duckdb.DuckDBPyConnection, table: str) -> None:
 
 
 def supersede_by_identifier(work: duckdb.DuckDBPyConnection, stage: Stage) -> None:
-    """Of several resources with one business identifier in a site the newest usable one stays."""
+    """Of several resources with one business identifier in a site the newest usable one stays.
+
+    Newest by lastUpdated, numeric versionId, then a correction before a first result, then the larger id (PROTOCOL 5.1):
+    never by arrival, which says nothing about two different resources.
+    """
     work.execute(
         f"""UPDATE {stage.keys} SET outcome = 'skipped|superseded or duplicate business identifier' FROM (
               SELECT DISTINCT n FROM (
                 SELECT n, row_number() OVER (PARTITION BY site, identifier
                          ORDER BY TRY_CAST(updated AS TIMESTAMPTZ) DESC NULLS LAST,
-                                  TRY_CAST(version AS BIGINT) DESC NULLS LAST, n DESC) AS place
-                FROM (SELECT n, site, updated, version, unnest(business) AS identifier FROM {stage.table}
+                                  TRY_CAST(version AS BIGINT) DESC NULLS LAST, corrected DESC, id DESC) AS place
+                FROM (SELECT n, site, id, updated, version, corrected, unnest(business) AS identifier FROM {stage.table}
                       WHERE outcome IS NULL))
               WHERE place > 1) v
             WHERE v.n = {stage.keys}.n"""

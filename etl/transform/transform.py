@@ -95,7 +95,7 @@ def transform(
     work.execute("CREATE SCHEMA IF NOT EXISTS stage")
     create_macros(work, settings.key)
     load_systems_and_units(work, mappings.folder)
-    work.execute("CREATE TABLE stage.deleted (site VARCHAR, resource_type VARCHAR, id VARCHAR)")
+    work.execute("CREATE TABLE stage.deleted (site VARCHAR, resource_type VARCHAR, id VARCHAR, before_n BIGINT)")
     insert_frame(work, "stage.deleted", landed.deleted)
     present = [stage for stage in stages if landed.shards.get(stage.resource)]
     for stage in present:

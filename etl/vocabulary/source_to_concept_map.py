@@ -20,7 +20,7 @@ from etl.errors import MappingError, did_you_mean
 
 FILES = "codes/source_to_concept_map*.csv"
 
-_COLUMNS = (
+COLUMNS = (
     "source_code",
     "source_concept_id",
     "source_vocabulary_id",
@@ -117,9 +117,9 @@ def _read(path: Path, site: str) -> tuple[list[_Row], list[str]]:
                 if name not in header
             ]
             problems += [
-                f"{path}:1: unknown column {name}{did_you_mean(name, _COLUMNS)}"
+                f"{path}:1: unknown column {name}{did_you_mean(name, COLUMNS)}"
                 for name in header
-                if name not in (*_COLUMNS, "reviewed_by", "reviewed_on", "comment")
+                if name not in (*COLUMNS, "reviewed_by", "reviewed_on", "comment")
             ]
             if problems:
                 return [], problems

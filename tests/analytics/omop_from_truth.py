@@ -8,11 +8,9 @@ import math
 from datetime import date, datetime, timedelta
 from pathlib import Path
 
-import duckdb
 import polars as pl
 
-from analytics.study import load_study
-from etl.cdm import TABLES, column_types, create_table
+from analytics.invented import CdmBuilder, PersonRows
 
 TRUTH = next(
     folder
@@ -25,7 +23,6 @@ TRUTH = next(
 LOCK = date(2025, 1, 31)
 BAG_HOURS = {"SITE1": 96, "SITE2": 48, "SITE3": 24, "SITE4": 168}
 GAP_MINUTES = {"SITE1": 10, "SITE2": 0, "SITE3": 0, "SITE4": 25}
-UNITS = ("%", "1", "10*9/L", "/uL", "10*6/L", "pg/mL", "kg", "cm")
 ANALYTES = {"CD3": "8122-4", "CD4": "24467-3", "CD8": "14135-8", "IL-6": "26881-3", "ANC": "26499-4", "PLT": "26515-7"}
 SUBTYPES = {
     "BCR::ABL1": "BCR_ABL1", "KMT2A-r": "KMT2A", "hypodiploidy_lt44": "HYPODIPLOIDY_LT44", "TCF3::HLF": "TCF3_HLF",
@@ -41,59 +38,7 @@ def truth(name: str) -> pl.DataFrame:
     return pl.read_csv(TRUTH / f"{name}.csv", try_parse_dates=True, infer_schema_length=None)
 
 
-class CdmBuilder:
-    """Collects OMOP rows and writes them as a DuckDB file with all tables of the CDM."""
-
-    def __init__(self) -> None:
-        self.rows: dict[str, list[dict[str, object]]] = {}
-        self.concepts: dict[tuple[str, str], int] = {}
-        self.next_id = 10_000_000_000_000_000
-        for voc, code, label in self._known():
-            number = 50_000_000 + 3 * len(self.concepts) + (2_000_000_000 if voc == "BLINA" else 0)
-            self.concepts[voc, code] = number
-            self.rows.setdefault("concept", []).append(
-                {"concept_id": number, "concept_name": label, "domain_id": "x", "vocabulary_id": voc,
-                 "concept_class_id": "x", "standard_concept": "S", "concept_code": code,
-                 "valid_start_date": date(1970, 1, 1), "valid_end_date": date(2099, 12, 31)}
-            )  # fmt: skip
-
-    @staticmethod
-    def _known() -> list[tuple[str, str, str]]:
-        members = load_study().members.filter(pl.col("status") == "V")
-        known = members.select("vocabulary_id", "concept_code", "label").unique(
-            ["vocabulary_id", "concept_code"], maintain_order=True
-        )
-        return [*known.iter_rows(), *(("UCUM", unit, unit) for unit in UNITS)]
-
-    def concept(self, vocabulary: str, code: str) -> int:
-        return self.concepts[vocabulary, code]
-
-    def add(self, table: str, **values: object) -> int:
-        """A row with the next id; returns the id."""
-        self.next_id += 7
-        key = f"{table}_id"
-        if key in column_types(table) and key not in values:
-            values[key] = self.next_id
-        self.rows.setdefault(table, []).append(values)
-        return self.next_id
-
-    def write(self, path: Path, *, tables: frozenset[str] | None = None) -> str:
-        """The URL of a DuckDB file with schema `cdm`."""
-        with duckdb.connect(path) as connection:
-            connection.execute("CREATE SCHEMA cdm")
-            for name, table in TABLES.items():
-                if tables is not None and name not in tables:
-                    continue
-                connection.execute(create_table(table, "cdm", required=False))
-                if rows := self.rows.get(name):
-                    frame = pl.DataFrame(rows, infer_schema_length=None)
-                    connection.register("frame", frame)
-                    connection.execute(f"INSERT INTO cdm.{name} BY NAME SELECT * FROM frame")
-                    connection.unregister("frame")
-        return f"duckdb:///{path}"
-
-
-class Hospital:
+class Hospital(PersonRows):
     """Writes one truth patient after the other into a CdmBuilder."""
 
     def __init__(self, cdm: CdmBuilder) -> None:
@@ -122,60 +67,6 @@ class Hospital:
         self._disease(one, courses)
         self._therapy(one)
         self._end(one)
-
-    # ---- small rows -------------------------------------------------------------------------------------------------
-
-    def day(self, offset: int) -> date:
-        return self.zero + timedelta(days=offset)
-
-    def visit(self, first: date, last: date, code: str = "OP", **more: object) -> int:
-        concept = self.cdm.concept("Visit", "IP") if code == "IP" else 9202
-        return self.cdm.add(
-            "visit_occurrence", person_id=self.person, visit_concept_id=concept, visit_start_date=first,
-            visit_end_date=last, care_site_id=self.site_ids[self.site], **more,
-        )  # fmt: skip
-
-    def condition(self, concept: int, day: date, value: str, **more: object) -> int:
-        return self.cdm.add(
-            "condition_occurrence", person_id=self.person, condition_concept_id=concept, condition_start_date=day,
-            condition_source_value=value, **more,
-        )  # fmt: skip
-
-    def observation(self, code: str, day: date, value: str | None = None, **more: object) -> int:
-        if value is not None:
-            more["value_as_concept_id"] = self.cdm.concept("BLINA", value)
-        return self.cdm.add(
-            "observation", person_id=self.person, observation_concept_id=self.cdm.concept("BLINA", code),
-            observation_date=day, **more,
-        )  # fmt: skip
-
-    def measure(self, concept: int, day: date, hour: int | None = 7, **more: object) -> int:
-        moment = None if hour is None else datetime.combine(day, datetime.min.time()) + timedelta(hours=hour)
-        return self.cdm.add(
-            "measurement", person_id=self.person, measurement_concept_id=concept, measurement_date=day,
-            measurement_datetime=moment, **more,
-        )  # fmt: skip
-
-    def number(self, concept: int, day: date, value: float, unit: str, **more: object) -> int:
-        known = self.cdm.concepts.get(("UCUM", unit))
-        return self.measure(
-            concept, day, value_as_number=value, unit_concept_id=known, unit_source_value=unit,
-            value_source_value=str(value), **more,
-        )  # fmt: skip
-
-    def specimen(self, day: date, code: str = "SPEC_MARROW") -> dict[str, object]:
-        made = self.cdm.add(
-            "specimen", person_id=self.person, specimen_concept_id=self.cdm.concept("BLINA", code), specimen_date=day
-        )
-        return {"measurement_event_id": made, "meas_event_field_concept_id": 1147049}
-
-    def drug(self, code: str, day: date, **more: object) -> int:
-        values: dict[str, object] = {
-            "drug_exposure_start_date": day, "drug_exposure_end_date": day, "drug_type_concept_id": 32818, **more,
-        }  # fmt: skip
-        return self.cdm.add(
-            "drug_exposure", person_id=self.person, drug_concept_id=self.cdm.concept("RxNorm", code), **values
-        )
 
     # ---- courses ----------------------------------------------------------------------------------------------------
 
