@@ -71,10 +71,14 @@ class Derived:
 
 def derive(cdm: Cdm, study: Study) -> Derived:
     """All frames of the study. Raises StudyError when a needed concept set is not in the vocabulary."""
-    findings = Findings()
     sets = resolve_concept_sets(cdm, study)
+    return derive_from(cdm, sets, read_records(cdm, sets, study), study)
+
+
+def derive_from(cdm: Cdm, sets: ConceptSets, records: Records, study: Study) -> Derived:
+    """As `derive`, from rows that are read already: several definitions on the same rows."""
+    findings = Findings()
     findings.count_number("dq_concept_unresolved", sets.unresolved.height)
-    records = read_records(cdm, sets, study)
     bags = number_courses(derive_bags(records, sets, study, findings), study)
     courses = derive_courses(bags, blinatumomab_orders(records, sets, study), study, findings)
     courses = with_site(courses, bags, records, findings)

@@ -16,7 +16,7 @@ import polars as pl
 from analytics.derived_aggregates import derived_vs_computed
 from analytics.replication import published_vs_computed
 from analytics.statistics import run_analyses
-from analytics.statistics.tables import SCHEMAS, TEXT, WHOLE
+from analytics.statistics.tables import CONTAINS_INDIVIDUALS, SCHEMAS, TEXT, WHOLE
 from analytics.suppression import suppress
 from etl.errors import StudyError
 
@@ -28,7 +28,7 @@ LONG_COLUMNS = (
 )  # fmt: skip
 JOINED = " &&& "
 OVERALL = "overall"
-RESULTS_VERSION = "1.0"
+RESULTS_VERSION = "1.1"
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,11 +58,14 @@ LAYOUTS: dict[str, Layout] = {
     "model_fit": Layout("model", "quantity", additional=("outcome", "coding")),
     "survival_curves": Layout("endpoint", strata=("stratum",), additional=("time",)),
     "risk_table": Layout("endpoint", strata=("stratum",), additional=("time",)),
+    "overall_curves": Layout("endpoint", strata=("stratum",), additional=("time",)),
+    "overall_risk_table": Layout("endpoint", strata=("stratum",), additional=("time",)),
     "survival_at": Layout("endpoint", strata=("stratum",), additional=("time",)),
     "survival_summary": Layout("endpoint", "measure", strata=("stratum",), additional=("horizon",)),
     "cumulative_incidence": Layout("event", strata=("stratum",), additional=("time",)),
     "paired": Layout("analyte", additional=("unit",)),
     "cytokines": Layout("analyte", "population", additional=("unit",)),
+    "cytokine_peaks": Layout("analyte", "crs_grade", additional=("unit",)),
     "safety": Layout("event", "grade", additional=("unit_of_analysis",)),
     "rates": Layout("event", "grade"),
     "sensitivity": Layout("quantity", strata=("stratum",), additional=("analysis_id", "definition", "endpoint")),
@@ -73,10 +76,16 @@ LAYOUTS: dict[str, Layout] = {
 
 
 def all_results(
-    derived: object, parameters: object = None, published: Mapping[str, Any] | Path | None = None
+    derived: object,
+    parameters: object = None,
+    published: Mapping[str, Any] | Path | None = None,
+    variants: Mapping[str, object] | None = None,
 ) -> dict[str, pl.DataFrame]:
-    """Every result table: the analyses, the published values beside them, the derived ones apart."""
-    tables = run_analyses(derived, parameters)
+    """Every result table: the analyses, the published values beside them, the derived ones apart.
+
+    `variants` (`analytics.variants.derive_variants`) fill the sensitivity analyses that need another derivation.
+    """
+    tables = run_analyses(derived, parameters, variants)
     content = published if isinstance(published, Mapping) else None
     tables["published_vs_computed"] = published_vs_computed(tables, published)
     tables["derived_vs_computed"] = derived_vs_computed(tables, content)
@@ -180,13 +189,22 @@ def json_schema() -> dict[str, Any]:
         "$schema": "https://json-schema.org/draft/2020-12/schema",
         "title": "blina results",
         "type": "object",
-        "required": ["results_version", "cdm_name", "synthetic", "min_cell_count", "param_hash", "tables"],
+        "required": [
+            "results_version",
+            "cdm_name",
+            "synthetic",
+            "min_cell_count",
+            "param_hash",
+            "tables",
+            "contains_individuals",
+        ],
         "properties": {
             "results_version": {"const": RESULTS_VERSION},
             "cdm_name": {"type": "string"},
             "synthetic": {"type": "boolean"},
             "min_cell_count": {"type": "integer", "minimum": 0},
             "param_hash": {"type": ["string", "null"]},
+            "contains_individuals": {"type": "object", "additionalProperties": {"type": "boolean"}},
             "tables": {"type": "object", "properties": tables, "additionalProperties": False},
         },
         "additionalProperties": False,
@@ -214,6 +232,7 @@ def write_results(
     document = {
         "results_version": RESULTS_VERSION, "cdm_name": cdm_name, "synthetic": synthetic,
         "min_cell_count": min_cell_count, "param_hash": _param_hash(tables),
+        "contains_individuals": {name: name in CONTAINS_INDIVIDUALS for name in tables},
         "tables": {name: frame.to_dicts() for name, frame in tables.items()},
     }  # fmt: skip
     for stem, content in (("results", document), ("results.schema", json_schema())):

@@ -16,7 +16,7 @@ from typing import Any
 
 import polars as pl
 
-from analytics.statistics.tables import REAL, SCHEMAS, WHOLE
+from analytics.statistics.tables import CONTAINS_INDIVIDUALS, REAL, SCHEMAS, WHOLE
 from etl.errors import StudyError
 
 Row = dict[str, Any]
@@ -59,13 +59,17 @@ RULES: dict[str, Rule] = {
     "survival_summary": Rule(("n", "events"), keep=("horizon",)),
     "paired": Rule(("n_pairs", "n_zero")),
     "cytokines": Rule(("n", "n_censored")),
+    "cytokine_peaks": Rule(("n", "n_censored"), partition=("analyte",)),
     "safety": Rule(("n", "denominator"), (("n", "denominator"),), ("event", "unit_of_analysis"),
                    lambda row: not str(row["grade"]).isdigit()),
     "rates": Rule(("events",)),
     "sensitivity": Rule(("n", "events")),
     "prediction": Rule(("k", "n"), (("k", "n"),)),
 }  # fmt: skip
-CURVES = {"survival_curves": ("endpoint", "stratum"), "cumulative_incidence": ("stratum", "event")}
+CURVES = {
+    "survival_curves": ("endpoint", "stratum"),
+    "cumulative_incidence": ("stratum", "event"),
+}
 SINGLE_VALUES = (
     "minimum", "maximum", "pre_minimum", "pre_maximum", "post_minimum", "post_maximum", "baseline_minimum",
     "baseline_maximum", "peak_minimum", "peak_maximum",
@@ -75,8 +79,10 @@ SEQUENCES = {
     "survival_at": (("endpoint", "stratum"), ("at_risk", "events")),
 }
 """Rows in time: a step of fewer than the minimum from the last row shown would give that step away."""
-WITHHELD = ("published_vs_computed", "derived_vs_computed")
-"""Their texts repeat counts of other tables; they are left out of a suppressed release."""
+OVERALL = ("overall_curves", "overall_risk_table")
+WITHHELD = ("published_vs_computed", "derived_vs_computed", *OVERALL, *CONTAINS_INDIVIDUALS)
+"""Left out of a suppressed release: texts that repeat counts of other tables; the curve of all strata together, from
+which a hidden stratum could be worked out; rows of single persons."""
 
 
 def suppress(tables: Mapping[str, pl.DataFrame], min_cell_count: int) -> dict[str, pl.DataFrame]:

@@ -99,7 +99,7 @@ class _Explanation:
         connection: duckdb.DuckDBPyConnection,
         table: str,
         row: dict[str, Any],
-        mappings: Path | None,
+        folder: Path | None,
         values: bool,
     ) -> None:
         self.connection = connection
@@ -233,7 +233,10 @@ class _Explanation:
         known = source_id != 0 or self.values or bool(self._map(value, site))
         known = known or bool(
             self.connection.execute(
-                "SELECT 1 FROM cdm.concept WHERE concept_id = ? AND concept_code = ?", [target, value]
+                """SELECT 1 FROM cdm.concept WHERE concept_id = ? AND concept_code = ?
+                   UNION SELECT 1 FROM lineage.unmapped
+                   WHERE site = ? AND source_code = ? AND NOT starts_with(source_vocabulary_id, 'BLINA_')""",
+                [target, value, site, value],
             ).fetchone()
         )
         return f"source {value!r}" if known else "source text (hidden: --values)"

@@ -51,12 +51,23 @@ def diff(
 def worklist(
     db: Database,
     site: Annotated[str | None, typer.Option(help="Only this site.")] = None,
+    out: Annotated[
+        Path | None, typer.Option(help="Write a CSV for Usagi, with candidate concepts and the words without a code.")
+    ] = None,
+    rare_texts: Annotated[bool, typer.Option("--rare-texts", help="Also result texts that came only once.")] = False,
+    folder: Folder = None,
     as_json: Json = False,
 ) -> None:
     """Lists the source codes without a standard concept, the most frequent first.
 
-    Texts that stand in place of a code are not printed here (they may be free text); they are in lineage.unmapped.
+    Texts that stand in place of a code are not printed (they may be free text); the CSV of --out has those that are
+    words and no single patient's result. `blina mappings accept` takes the reviewed CSV back.
     """
+    if out is not None:
+        from flows.data_manager import write_worklist
+
+        write_worklist(db, out, site, folder, rare_texts)
+        return
     from flows.worklist import unmapped_codes
 
     codes = unmapped_codes(db, site)

@@ -10,17 +10,32 @@ import polars as pl
 from jinja2 import Environment, StrictUndefined
 
 from analytics.report.cohort import COHORT
+from analytics.report.definitions import DEFINITIONS
 from analytics.report.immune import IMMUNE, SAFETY
 from analytics.report.material import Material
 from analytics.report.meta import ReportMeta
 from analytics.report.models import MODELS
-from analytics.report.provenance import DEFINITIONS, PROVENANCE, QUALITY
+from analytics.report.provenance import PROVENANCE
+from analytics.report.quality import QUALITY
 from analytics.report.replication import REAL, REPLICATION, SYNTHETIC
 from analytics.report.response import RESPONSE
+from analytics.report.sensitivity import SENSITIVITY
 from analytics.report.summary import render_summary
 from analytics.report.survival import SURVIVAL
 
-SECTIONS = (COHORT, RESPONSE, MODELS, SURVIVAL, IMMUNE, SAFETY, REPLICATION, DEFINITIONS, QUALITY, PROVENANCE)
+SECTIONS = (
+    COHORT,
+    RESPONSE,
+    SURVIVAL,
+    MODELS,
+    IMMUNE,
+    SAFETY,
+    REPLICATION,
+    SENSITIVITY,
+    DEFINITIONS,
+    QUALITY,
+    PROVENANCE,
+)
 """The chapters in the order of the page."""
 
 

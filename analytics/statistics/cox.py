@@ -61,13 +61,14 @@ def _fitted(frame: pl.DataFrame, **options: object) -> tuple[CoxPHFitter, str | 
 
 def cox(
     frame: pl.DataFrame, names: Sequence[str], *, strata: str | None = None, cluster: str | None = None,
-    confidence: float = 0.95,
+    entry: str | None = None, confidence: float = 0.95,
 ) -> CoxFit:  # fmt: skip
     """Cox model of `time` (days) and `event` on the 0/1 columns `names`; rows with missing values are left out.
+    `entry`: the column of the day from which a person is at risk (left truncation).
 
     A factor without variation, no events, or failure after the retry give terms without numbers and the reason.
     """
-    extra = [column for column in (strata, cluster) if column]
+    extra = [column for column in (strata, cluster, entry) if column]
     known = frame.select("time", "event", *names, *extra).drop_nulls()
     n, events = known.height, int(known["event"].sum())
 
@@ -78,7 +79,9 @@ def cox(
         return nothing("not estimable: no events")
     if any(known[name].n_unique() < 2 for name in names):
         return nothing(NO_VARIATION)
-    options = {key: value for key, value in (("strata", strata), ("cluster_col", cluster)) if value}
+    options = {
+        key: value for key, value in (("strata", strata), ("cluster_col", cluster), ("entry_col", entry)) if value
+    }
     try:
         fitter, note = _fitted(known, **options)
     except ConvergenceError:

@@ -153,4 +153,38 @@ def exposure_table(frames: StudyFrames, parameters: StatisticsParameters) -> pl.
     count("interrupted", None, interrupted.height, courses["interruption_hours"].drop_nulls().len(), hours)
     count(f"delivered <= {parameters.short_course_days:g} days", None, short, courses.height)
     levels("regimen", courses["dose_regimen"])
-    return tidy("exposure", rows)
+    return tidy("exposure", [*rows, *_bag_rows(frames)])
+
+
+def _bag_rows(frames: StudyFrames) -> list[dict[str, object]]:
+    """T3's columns that need the bags: their hours, ends and times imputed, evidence; courses with a dose deviation.
+
+    Empty when the frames hold courses only.
+    """
+    rows: list[dict[str, object]] = []
+    if not frames.course_times.is_empty():
+        deviation = frames.course_times["dose_deviation"].drop_nulls()
+        rows.append(_share_row("dose deviation > 20%", None, int(deviation.sum()), deviation.len()))
+    if frames.bags.is_empty():
+        return rows
+    bags = frames.bags.with_columns(hours=(pl.col("end") - pl.col("start")).dt.total_minutes() / 60)
+    hours = bags["hours"]
+    for name, value in (("median", hours.median()), ("q1", hours.quantile(0.25, interpolation="linear")),
+                        ("q3", hours.quantile(0.75, interpolation="linear"))):  # fmt: skip
+        rows.append({"variable": "bag hours", "level": name, "n": bags.height, "denominator": bags.height,
+                     "value": value})  # fmt: skip
+    usual = {"24": (0, 30), "48": (30, 60), "72": (60, 84), "96": (84, 132), "168": (132, 10_000)}
+    for level, (least, below) in usual.items():
+        n = int(((hours >= least) & (hours < below)).sum())
+        rows.append(_share_row("bag duration, hours (about)", level, n, bags.height))
+    for level, column in (("end not recorded", "end_imputed"), ("known to the day only", "time_imputed")):
+        rows.append(_share_row("bag times", level, int(bags[column].sum()), bags.height))
+    grades = bags["grade"].to_list()
+    for level, words in (("A", "administrations"), ("B", "orders only")):
+        rows.append(_share_row("evidence of bags", f"{level}: {words}", grades.count(level), len(grades)))
+    return rows
+
+
+def _share_row(variable: str, level: str | None, n: int, denominator: int) -> dict[str, object]:
+    percent = 100 * n / denominator if denominator else None
+    return {"variable": variable, "level": level, "n": n, "denominator": denominator, "percent": percent}

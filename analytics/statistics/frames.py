@@ -30,12 +30,18 @@ _NEEDED = {
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class StudyFrames:
-    """The derived frames the statistics read, with the analysis factors added to `patients` and `courses`."""
+    """The derived frames the statistics read, with the analysis factors added to `patients` and `courses`.
+
+    `attrition`, `bags`, `course_times` and `events` are without columns when they were not derived.
+    """
 
     patients: pl.DataFrame
     courses: pl.DataFrame
     lab_windows: pl.DataFrame
     attrition: pl.DataFrame
+    bags: pl.DataFrame
+    course_times: pl.DataFrame
+    events: pl.DataFrame
 
 
 def study_frames(derived: object) -> StudyFrames:
@@ -55,7 +61,6 @@ def study_frames(derived: object) -> StudyFrames:
         found[name] = frame
     if problems:
         raise StudyError("the statistics cannot read the derived frames", problems=problems)
-    attrition = derived.get("attrition") if isinstance(derived, Mapping) else getattr(derived, "attrition", None)
     patients = _with_factors(found["patients"])
     factors = patients.select("person_id", "genetics", "other_poor", "high_mrd", "km_stratum")
     flags = patients.select("person_id", "poor_cytogenetics", "bcr_abl1")
@@ -65,8 +70,13 @@ def study_frames(derived: object) -> StudyFrames:
         patients.sort("person_id"),
         courses.sort("person_id", "course_no"),
         found["lab_windows"],
-        attrition if isinstance(attrition, pl.DataFrame) else pl.DataFrame(),
+        *(_optional(derived, name) for name in ("attrition", "bags", "course_times", "events")),
     )
+
+
+def _optional(derived: object, name: str) -> pl.DataFrame:
+    frame = derived.get(name) if isinstance(derived, Mapping) else getattr(derived, name, None)
+    return frame if isinstance(frame, pl.DataFrame) else pl.DataFrame()
 
 
 def _with_factors(patients: pl.DataFrame) -> pl.DataFrame:

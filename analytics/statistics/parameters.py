@@ -34,6 +34,7 @@ class StatisticsParameters:
     mrd_cutoff_pct: float = 0.01
     mrd_cutoff_alternative_pct: float = 0.1
     short_course_days: float = 7.0
+    blasts_from_pct: float = 5.0
 
     def __post_init__(self) -> None:
         if not 0.5 < self.confidence < 1:

@@ -1,10 +1,10 @@
-"""Sensitivity analyses S1–S13: the same estimates under another definition, side by side with the primary one.
+"""Sensitivity analyses S1–S15: the same estimates under another definition, side by side with the primary one.
 
-What cannot be recomputed from the derived frames (S10 T-cell windows, S14 delayed entry, assay limits of S7) needs
-another derivation run and is listed as not computed, so that its absence is seen.
+Definitions that need another derivation (S7 MRD cut-off, S10 T-cell windows) come as `variants`. What these data cannot
+answer is listed as not computed, with the reason, so that its absence is seen.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 
 import polars as pl
 
@@ -14,6 +14,7 @@ from analytics.statistics.logrank import log_rank
 from analytics.statistics.parameters import StatisticsParameters
 from analytics.statistics.proportions import disease_courses, each_patient_once, proportion_row
 from analytics.statistics.regression import CODINGS
+from analytics.statistics.sensitivity_variants import cd19_rows, delayed_entry_rows, variant_rows
 from analytics.statistics.survival import kaplan_meier, survival_point
 from analytics.statistics.tables import tidy
 from analytics.statistics.tests import FACTORS, fisher, two_by_two
@@ -21,9 +22,8 @@ from analytics.statistics.tests import FACTORS, fisher, two_by_two
 Definition = tuple[str, str, pl.DataFrame, str]  # analysis id, text, patients, stratum column
 
 NOT_COMPUTED = {
-    "S7-LOD": "assay limit of detection as MRD cut-off: limits are not in the derived frames",
-    "S10": "T-cell windows of 7 and 21 days: needs a derivation run with other windows",
-    "S14": "delayed entry: needs the date of eligibility",
+    "S7-LOD": "assay limit of detection as MRD cut-off: hospitals do not report the limit with the result",
+    "S13-Down": "without Down syndrome: no verified concept for it, and the four hospitals do not code it",
 }
 
 
@@ -141,16 +141,22 @@ def _model_rows(frames: StudyFrames, parameters: StatisticsParameters) -> Iterat
         efs_event=(pl.col("event") & (pl.col("time") <= horizon)).cast(pl.Int8),
         efs_days=pl.min_horizontal(pl.col("time"), pl.lit(float(horizon))),
     )
-    variants = [("primary", "primary definitions", frames.patients), ("S12", f"truncated at day {horizon}", early)]
+    nested = ("S8", "nested coding: poor cytogenetics include BCR::ABL1", frames.patients)
+    variants = [
+        ("primary", "primary definitions", frames.patients),
+        nested,
+        ("S12", f"truncated at day {horizon}", early),
+    ]
     for site in sorted(frames.patients["site"].drop_nulls().unique()):
         part = frames.patients.filter(pl.col("site") != site)
         variants.append((f"S9-without-{site}", f"without {site}", part))
     for identifier, text, patients in variants:
-        for term in firth_cox(patients, "EFS", CODINGS["exclusive"], confidence=parameters.confidence):
+        coding = "nested" if identifier == "S8" else "exclusive"
+        for term in firth_cox(patients, "EFS", CODINGS[coding], confidence=parameters.confidence):
             yield {
                 "analysis_id": identifier, "definition": text, "endpoint": "EFS", "quantity": f"HR {term.name}",
                 "estimate": term.ratio, "lower": term.ratio_lower, "upper": term.ratio_upper, "p": term.p,
-                "n": term.n, "events": term.events, "method": "Firth Cox, exclusive coding", "note": term.note,
+                "n": term.n, "events": term.events, "method": f"Firth Cox, {coding} coding", "note": term.note,
             }  # fmt: skip
 
 
@@ -176,14 +182,22 @@ def _missing_exposure_rows(frames: StudyFrames) -> Iterator[dict[str, object]]:
             }  # fmt: skip
 
 
-def sensitivity_table(frames: StudyFrames, parameters: StatisticsParameters) -> pl.DataFrame:
-    """Every sensitivity analysis as long rows; `stratum` is null for comparisons of all strata."""
+def sensitivity_table(
+    frames: StudyFrames, parameters: StatisticsParameters, variants: Mapping[str, object] | None = None
+) -> pl.DataFrame:
+    """Every sensitivity analysis as long rows; `stratum` is null for comparisons of all strata.
+
+    `variants`: frames derived under other definitions, by the name of the analysis; without them S10 is not computed.
+    """
     rows: list[dict[str, object]] = []
     for definition in _definitions(frames, parameters):
         rows += _survival_rows(definition, parameters)
     rows += _response_rows(frames, parameters)
     rows += _model_rows(frames, parameters)
     rows += _missing_exposure_rows(frames)
-    for identifier, why in NOT_COMPUTED.items():
+    rows += [*cd19_rows(frames), *delayed_entry_rows(frames, parameters)]
+    rows += variant_rows(frames, variants or {}, parameters)
+    needs_variants = {} if variants else {"S10": "T-cell windows: nothing was derived under other windows"}
+    for identifier, why in (NOT_COMPUTED | needs_variants).items():
         rows.append({"analysis_id": identifier, "definition": why, "quantity": "not computed"})
     return tidy("sensitivity", rows)

@@ -140,9 +140,11 @@ def _curve_rows(name: str, stratum: str, curve: Curve, confidence: float) -> lis
 def survival_tables(endpoint: Survival, parameters: StatisticsParameters) -> dict[str, pl.DataFrame]:
     """A5 of one endpoint: survival_curves, risk_table, survival_at and survival_summary, by stratum.
 
-    `survival_at` and `survival_summary` also hold the stratum "all". Events in `survival_at` are those up to that day.
+    `survival_at` and `survival_summary` also hold the stratum "all"; its curve and numbers at risk stand apart, in
+    overall_curves and overall_risk_table. Events in `survival_at` are those up to that day.
     """
     confidence = parameters.confidence
+    whole: dict[str, list[dict[str, object]]] = {"curves": [], "risks": []}
     curves: list[dict[str, object]] = []
     risks: list[dict[str, object]] = []
     points: list[dict[str, object]] = []
@@ -159,17 +161,24 @@ def survival_tables(endpoint: Survival, parameters: StatisticsParameters) -> dic
             seen = {"n": counts["n"], "events": curve.counted_until(day)[0]}
             points.append(head | {"time": float(day)} | point | seen)
         summary += [head | row | counts for row in _summary_rows(part, curve, parameters)]
-        if stratum == ALL_STRATA:
-            continue
-        curves += _curve_rows(endpoint.name, stratum, curve, confidence)
-        for day in parameters.risk_table_days:
-            events, censored = curve.counted_until(day)
-            risks.append(head | {"time": float(day), "at_risk": curve.at_risk_on(day),
-                                 "cumulative_events": events, "cumulative_censored": censored})  # fmt: skip
+        steps = _curve_rows(endpoint.name, stratum, curve, confidence)
+        (whole["curves"] if stratum == ALL_STRATA else curves).extend(steps)
+        (whole["risks"] if stratum == ALL_STRATA else risks).extend(_risk_rows(head, curve, parameters))
     return {
+        "overall_curves": tidy("overall_curves", whole["curves"]),
+        "overall_risk_table": tidy("overall_risk_table", whole["risks"]),
         "survival_curves": tidy("survival_curves", curves), "risk_table": tidy("risk_table", risks),
         "survival_at": tidy("survival_at", points), "survival_summary": tidy("survival_summary", summary),
     }  # fmt: skip
+
+
+def _risk_rows(head: dict[str, object], curve: Curve, parameters: StatisticsParameters) -> list[dict[str, object]]:
+    rows = []
+    for day in parameters.risk_table_days:
+        events, censored = curve.counted_until(day)
+        rows.append(head | {"time": float(day), "at_risk": curve.at_risk_on(day),
+                            "cumulative_events": events, "cumulative_censored": censored})  # fmt: skip
+    return rows
 
 
 def _summary_rows(part: Survival, curve: Curve, parameters: StatisticsParameters) -> list[dict[str, object]]:

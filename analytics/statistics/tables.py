@@ -59,6 +59,12 @@ SCHEMAS: dict[str, dict[str, pl.DataType]] = {
         order="endpoint:t stratum:t time:f survival:f lower:f upper:f at_risk:i events:i censored:i"
     ),
     "risk_table": _columns(order="endpoint:t stratum:t time:f at_risk:i cumulative_events:i cumulative_censored:i"),
+    "overall_curves": _columns(
+        order="endpoint:t stratum:t time:f survival:f lower:f upper:f at_risk:i events:i censored:i"
+    ),
+    "overall_risk_table": _columns(
+        order="endpoint:t stratum:t time:f at_risk:i cumulative_events:i cumulative_censored:i"
+    ),
     "survival_at": _columns(
         order="endpoint:t stratum:t time:f survival:f se:f lower:f upper:f ci_method:t at_risk:i n:i events:i note:t"
     ),
@@ -79,6 +85,14 @@ SCHEMAS: dict[str, dict[str, pl.DataType]] = {
         " peak_median:f peak_minimum:f peak_maximum:f ratio:f ratio_lower:f ratio_upper:f p:f p_adjusted:f"
         " method:t note:t"
     ),
+    "cytokine_peaks": _columns(
+        order="analyte:t crs_grade:t unit:t n:i n_censored:i median:f q1:f q3:f minimum:f maximum:f note:t"
+    ),
+    "cytokine_points": _columns(order="lane:i analyte:t crs_grade:t unit:t peak:f censoring:t"),
+    "mrd_change": _columns(
+        order="lane:i stratum:t state_pre:t pre:f pre_censoring:t post:f post_censoring:t response:i"
+    ),
+    "swimmer": _columns(order="lane:i stratum:t kind:t start_day:f end_day:f label:t"),
     "safety": _columns(order="event:t grade:t unit_of_analysis:t n:i denominator:i percent:f lower:f upper:f"),
     "rates": _columns(order="event:t grade:t events:i infusion_days:f rate_per_100_days:f lower:f upper:f method:t"),
     "sensitivity": _columns(
@@ -89,6 +103,10 @@ SCHEMAS: dict[str, dict[str, pl.DataType]] = {
     "published_vs_computed": _columns(order="id:t quantity:t unit_of_analysis:t published:t computed:t match:t note:t"),
     "settings": _columns(order="name:t version:t value:t param_hash:t"),
 }
+
+
+CONTAINS_INDIVIDUALS = ("cytokine_points", "mrd_change", "swimmer")
+"""Tables with one row or lane per person or course: without ids, but never part of a release for sharing."""
 
 
 def finite(value: object) -> float | None:

@@ -100,8 +100,8 @@ def _supersede(work: duckdb.DuckDBPyConnection, table: str) -> None:
 def supersede_by_identifier(work: duckdb.DuckDBPyConnection, stage: Stage) -> None:
     """Of several resources with one business identifier in a site the newest usable one stays.
 
-    Newest by lastUpdated, numeric versionId, then a correction before a first result, then the larger id (PROTOCOL 5.1):
-    never by arrival, which says nothing about two different resources.
+    Newest by lastUpdated, numeric versionId, then a correction before a first result, then the larger id (PROTOCOL
+    5.1): never by arrival, which says nothing about two different resources.
     """
     work.execute(
         f"""UPDATE {stage.keys} SET outcome = 'skipped|superseded or duplicate business identifier' FROM (

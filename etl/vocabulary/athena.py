@@ -62,7 +62,7 @@ def load_vocabulary(connection: duckdb.DuckDBPyConnection, folders: Sequence[Pat
     """
     if not folders:
         raise VocabularyError("no vocabulary folder given")
-    sources = [(Path(folder), _find_files(Path(folder))) for folder in folders]
+    sources = [(Path(folder), athena_files(Path(folder))) for folder in folders]
     connection.execute("CREATE SCHEMA IF NOT EXISTS vocab")
     for statement in CREATE:
         connection.execute(statement)
@@ -76,7 +76,7 @@ def load_vocabulary(connection: duckdb.DuckDBPyConnection, folders: Sequence[Pat
     return Release(version[:RELEASE_LIMIT], tuple(loaded))
 
 
-def _find_files(folder: Path) -> dict[str, Path]:
+def athena_files(folder: Path) -> dict[str, Path]:
     """The Athena files of a folder, by table; all faults of the folder and of its headers are raised together."""
     if not folder.is_dir():
         raise VocabularyError(f"{folder}: no such vocabulary folder")
@@ -133,7 +133,7 @@ def _read(connection: duckdb.DuckDBPyConnection, table: str, path: Path | None) 
     if path is None:
         connection.execute(f"CREATE OR REPLACE TEMP TABLE incoming_{table} AS FROM vocab.{table} LIMIT 0")
         return []
-    raw = _raw_rows(path)
+    raw = raw_rows(path)
     typed = ", ".join(f"{_cast(column)} AS {column.name}" for column in columns)
     try:
         connection.execute(f"CREATE OR REPLACE TEMP TABLE incoming_{table} AS SELECT {typed} FROM {raw}")
@@ -143,7 +143,7 @@ def _read(connection: duckdb.DuckDBPyConnection, table: str, path: Path | None) 
     return faults
 
 
-def _raw_rows(path: Path) -> str:
+def raw_rows(path: Path) -> str:
     """The DuckDB table function that reads every column of a file as text, '' as NULL."""
     columns = ", ".join(f"{_quoted(name)}: 'VARCHAR'" for name in _header(path))
     return (

@@ -1,0 +1,161 @@
+"""Definitions in force (table S): each in words, with its value; the words and patterns that read sources apart."""
+
+import json
+import re
+from typing import Any
+
+import polars as pl
+
+from analytics.figures.wording import Row, sentence, spell
+from analytics.report.material import Material, Section
+from analytics.report.tables import Column, html_table
+
+_PATTERN_SIGNS = ("(?i)", "\\", "^")
+_SOURCE_RULES = ("words", "_analytes", "_percent", "inpatient", "units_cells", "exposure_type")
+_STATISTICS = "statistics."
+_LONG = 320
+_SHORT = {
+    "pct": "%",
+    "anc": "neutrophils",
+    "plt": "platelets",
+    "ug": "µg",
+    "lod": "detection limit",
+    "mrd": "MRD",
+    "cd19": "CD19",
+    "crs": "CRS",
+    "icans": "ICANS",
+    "efs": "EFS",
+    "cr": "CR",
+    "crh": "CRh",
+    "rr": "R/R",
+    "ball": "B-ALL",
+    "fas": "FAS",
+    "hsct": "HSCT",
+    "cart": "CAR-T",
+    "bq": "below quantification",
+    "tcell": "T-cell",
+    "bcell": "B-cell",
+}
+"""Parts of parameter names as they are written."""
+
+_UNITS = {"pct": "%", "d": " days", "days": " days", "h": " h", "hours": " h", "kg": " kg", "years": " years"}
+"""Last parts of parameter names that are the unit of a number."""
+
+
+def definitions(material: Material) -> str:
+    """What a physician or a statistician asks for: windows, cut-offs, choices."""
+    rows = [_row(row, material) for row in _settings(material).to_dicts() if not _reads_sources(row)]
+    note = (
+        "Every definition is assumed (<code>name@version</code>): the paper’s own are not known. Each can be switched "
+        "in the study’s parameter file. Windows include both ends; days count from the day that the definition names."
+    )
+    return material.table("Definitions in force", _table(rows), [note])
+
+
+def reading_rules(material: Material) -> str:
+    """What a data manager asks for: words, patterns, concept sets and unit factors."""
+    rows = [_row(row, material) for row in _settings(material).to_dicts() if _reads_sources(row)]
+    if not rows:
+        return ""
+    note = "Patterns are regular expressions; CS_ names a concept set of the study."
+    return material.table("Words, patterns, concept sets and units in force", _table(rows), [note])
+
+
+def _settings(material: Material) -> pl.DataFrame:
+    return material.need("settings", "name", "version", "value")
+
+
+def _table(rows: list[dict[str, Any]]) -> str:
+    columns = [Column("name", "Definition", "left"), Column("text", "Meaning", "left")]
+    columns.append(Column("value", "Value in force", "left"))
+    return html_table(rows, columns if any(row["text"] for row in rows) else [columns[0], columns[2]], stub="name")
+
+
+def _row(row: Row, material: Material) -> dict[str, Any]:
+    name, value = str(row["name"]), readable(str(row["value"] or ""))
+    rule = f"{name}@{row['version']}" if row["version"] else name
+    meaning = str(row.get("text") or material.meta.definitions.get(name, ""))
+    return {"name": rule, "text": sentence(meaning), "value": value}
+
+
+def _reads_sources(row: Row) -> bool:
+    """Whether a setting holds patterns, words, codes or unit factors rather than a definition of the study."""
+    name, value = str(row["name"]), str(row["value"] or "")
+    if name.startswith(_STATISTICS):
+        return False
+    return name.endswith(_SOURCE_RULES) or len(value) > _LONG or any(sign in value for sign in _PATTERN_SIGNS)
+
+
+def readable(value: str) -> str:
+    """A parameter's value without JSON's signs: "first day −28; last day 1"; text that is no JSON stays."""
+    try:
+        return _plain(json.loads(value))
+    except json.JSONDecodeError:
+        return value
+
+
+def _inner(value: object) -> str:
+    """A nested mapping in brackets, so that its parts are not read as those of the outer one."""
+    return f"({_plain(value)})" if isinstance(value, dict) else _plain(value)
+
+
+def _plain(value: object) -> str:
+    if isinstance(value, dict):
+        return "; ".join(_pair(str(key), inner) for key, inner in value.items())
+    if isinstance(value, list):
+        return ", ".join(_inner(inner) for inner in value) or "none"
+    if value is None or isinstance(value, bool):
+        return {None: "not set", True: "yes", False: "no"}[value]
+    return str(value).replace("-", "−", 1) if isinstance(value, int | float) else str(value)
+
+
+def _pair(key: str, value: object) -> str:
+    """A part and its value: "first day −28"; a unit at the end of the name follows the number: "from 0.01%"."""
+    *words, last = key.split("_")
+    if words and last in _UNITS and isinstance(value, int | float) and not isinstance(value, bool):
+        return f"{_key('_'.join(words))} {_plain(value)}{_UNITS[last]}"
+    return f"{_key(key)} {_inner(value)}"
+
+
+def _key(key: str) -> str:
+    """The name of a part in words: "anc_above" as "neutrophils above"; a unit or a concept set stays."""
+    if not key.islower() or "/" in key:
+        return key
+    parts = (part.upper() if re.fullmatch(r"m[123]", part) else _SHORT.get(part, part) for part in key.split("_"))
+    return spell(" ".join(parts))
+
+
+def methods(material: Material) -> str:
+    """The statistical methods as text, from the tables' own method columns and the parameters in force."""
+    said = [
+        _methods_of(material, "Survival", "survival_summary", "measure"),
+        _methods_of(material, "Models", "models", "model"),
+        _methods_of(material, "Paired values", "paired", "analyte"),
+        _methods_of(material, "Cytokines", "cytokines", "analyte"),
+        _methods_of(material, "Rates", "rates", "event"),
+        _methods_of(material, "Prediction", "prediction", "quantity"),
+        _methods_of(material, "Sensitivity", "sensitivity", "analysis_id"),
+    ]
+    rows = [row for part in said for row in part]
+    columns = [Column("topic", "Analysis", "left"), Column("text", "Method", "left")]
+    fixed = (
+        "Proportions: Clopper–Pearson and Wilson intervals. Survival: Kaplan–Meier, Greenwood standard error, log-log "
+        "interval; cumulative incidence: Aalen–Johansen. All tests are two-sided; intervals are 95%; estimation comes "
+        "first, P values are described. Missing values are a level of their own or are counted, never imputed."
+    )
+    return material.table("Statistical methods", html_table(rows, columns, stub="topic"), [fixed])
+
+
+def _methods_of(material: Material, topic: str, name: str, by: str) -> list[dict[str, Any]]:
+    table = material.maybe(name, "method", by)
+    if table is None:
+        return []
+    texts = [sentence(str(text)) for text in table["method"].drop_nulls().unique(maintain_order=True).to_list()]
+    return [{"topic": topic, "text": ". ".join(texts)}] if texts else []
+
+
+DEFINITIONS = Section(
+    "definitions",
+    "Definitions and methods",
+    (("Definitions in force", definitions), ("Reading rules", reading_rules), ("Methods", methods)),
+)

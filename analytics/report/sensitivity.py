@@ -1,0 +1,196 @@
+"""The sensitivity matrix (S1–S15): one row per definition, one column per estimate."""
+
+import re
+from html import escape
+from typing import Any
+
+import polars as pl
+
+from analytics.figures.wording import (
+    Row,
+    count,
+    hundred,
+    interval,
+    is_number,
+    number,
+    p_value,
+    ratio,
+    ratio_interval,
+    sentence,
+    spell,
+    word,
+)
+from analytics.report.material import Material, Section, some
+from analytics.report.tables import Column, html_table
+
+_AT_YEAR, _WHOLE, _EARLY = "survival at day 365", "log-rank P", "log-rank P, horizon 365 d"
+_SURVIVAL = (_AT_YEAR, _WHOLE, _EARLY)
+_NOT_DONE = "not computed"
+_COLUMN = {"CHEMO_DELAY": "CR_MRDneg", "MRDneg": "CR_MRDneg", "MRDpos": "CR_MRDpos"}
+"""The stratum beside which a level of another classification stands."""
+_MARKS = {"CHEMO_DELAY": "ᵃ", "MRDneg": "ᵇ", "MRDpos": "ᶜ"}
+_STRATA = ("CR_MRDneg", "CR_MRDpos", "RR")
+
+
+def survival_matrix(material: Material) -> str:
+    """1-year survival and the log-rank test under every definition."""
+    table = _sensitivity(material).filter(pl.col("quantity").is_in(_SURVIVAL))
+    some(table, "survival under other definitions")
+    rows = [
+        _survival_row(table.filter((pl.col("analysis_id") == analysis) & (pl.col("endpoint") == endpoint)), endpoint)
+        for endpoint in sorted(table["endpoint"].unique().to_list())
+        for analysis in _analyses(table.filter(pl.col("endpoint") == endpoint))
+    ]
+    others = [c for c in dict.fromkeys(key for row in rows for key in row["cells"]) if c not in _STRATA]
+    columns = [Column("analysis", "Definition", "left"), Column("n", "n"), Column("events", "Events")]
+    columns += [
+        Column(s, escape(word(s)), spanner="Survival at day 365, % (95% CI)") for s in (*_STRATA, *others)
+    ]
+    columns += [
+        Column("p", "All follow-up", spanner="Log-rank <i>P</i>"),
+        Column("early", "To day 365", spanner="Log-rank <i>P</i>"),
+    ]
+    flat = [{**row, **{s: row["cells"].get(s, "") for s in (*_STRATA, *others)}} for row in rows]
+    body = html_table(flat, columns, stub="analysis", group="endpoint")
+    note = (
+        "Unit: patient. First row of each endpoint: primary definitions. With other strata (S4): "
+        "ᵃ chemotherapy delay; ᵇ MRD-negative; ᶜ MRD-positive."
+    )
+    return material.table("Sensitivity of survival to the definitions", body, [note, _absent(material)])
+
+
+def _survival_row(part: pl.DataFrame, endpoint: str) -> dict[str, Any]:
+    first = part.row(0, named=True)
+    tests = {r["quantity"]: r for r in part.filter(pl.col("quantity") != _AT_YEAR).to_dicts()}
+    whole, early = tests.get(_WHOLE), tests.get(_EARLY)
+    cells = {}
+    for row in part.filter(pl.col("quantity") == _AT_YEAR).to_dicts():
+        limits = interval(hundred(row["lower"]), hundred(row["upper"]))
+        level = str(row["stratum"])
+        shown = f"{number(hundred(row['estimate']))} ({limits})" if is_number(row["estimate"]) else ""
+        shown += _MARKS.get(level, "")
+        cells[_COLUMN.get(level, level)] = shown
+    return {
+        "analysis": analysis_name(first),
+        "endpoint": word(endpoint),
+        "n": count(whole["n"]) if whole else "",
+        "events": count(whole["events"]) if whole else "",
+        "p": p_value(whole["p"]) if whole else "",
+        "early": p_value(early["p"]) if early else "",
+        "cells": cells,
+    }
+
+
+def estimate_matrix(material: Material) -> str:
+    """Responses, odds and hazard ratios and everything else under every definition: one column per quantity."""
+    table = _sensitivity(material).filter(
+        pl.col("quantity").is_in(_SURVIVAL).not_() & (pl.col("quantity") != _NOT_DONE)
+    )
+    if table.is_empty():
+        return ""
+    named = [{**row, "outcome": _outcome(row), "column": _quantity(row)} for row in table.to_dicts()]
+    blocks = []
+    for outcome in dict.fromkeys(row["outcome"] for row in named):
+        own = [row for row in named if row["outcome"] == outcome]
+        columns = list(dict.fromkeys(row["column"] for row in own))
+        blocks.append(_matrix(material, outcome, own, columns))
+    return "\n".join(blocks)
+
+
+def _matrix(material: Material, outcome: str, own: list[dict[str, Any]], names: list[str]) -> str:
+    rows = []
+    for label in sorted(dict.fromkeys(analysis_name(row) for row in own), key=_position):
+        cells = {row["column"]: _cell(row) for row in own if analysis_name(row) == label}
+        rows.append({"analysis": label, **{f"c{i}": cells.get(name, "") for i, name in enumerate(names)}})
+    columns = [Column("analysis", "Definition", "left")]
+    columns += [Column(f"c{i}", escape(name)) for i, name in enumerate(names)]
+    note = "Estimate (95% CI), <i>P</i> where there is a test; in square brackets n, or events of n."
+    return material.table(
+        f"Sensitivity of other estimates: {outcome[:1].lower() + outcome[1:]}",
+        html_table(rows, columns, stub="analysis"),
+        [note],
+    )
+
+
+def analysis_name(row: Row) -> str:
+    """ "S9: without SITE1" for S9-without-SITE1; the primary analysis by that name."""
+    analysis = str(row["analysis_id"])
+    if analysis == "primary":
+        return "Primary definitions"
+    return f"{analysis.split('-')[0]}: {spell(str(row['definition']))}"
+
+
+def _outcome(row: Row) -> str:
+    outcome = str(row["endpoint"] or "other")
+    ratio_kind = str(row["quantity"]).split(" ")[0]
+    if ratio_kind in ("HR", "OR"):
+        return f"{word(outcome)}, {'hazard' if ratio_kind == 'HR' else 'odds'} ratios"
+    return sentence(word(outcome))
+
+
+def _quantity(row: Row) -> str:
+    """The estimate in words: stratum and quantity; "HR high_mrd" as its term."""
+    quantity = str(row["quantity"])
+    measured, _, term = quantity.partition(" ")
+    if measured in ("HR", "OR"):
+        return sentence(word(term))
+    if quantity.startswith("Fisher P "):
+        return f"{sentence(word(quantity.removeprefix('Fisher P ')))}, Fisher P"
+    said = [word(row["stratum"]) if row["stratum"] else "", "%" if quantity == "percent" else word(quantity)]
+    return sentence(", ".join(part for part in said if part))
+
+
+def _cell(row: Row) -> str:
+    quantity = str(row["quantity"])
+    is_ratio = quantity.startswith(("HR ", "OR ")) or "ratio" in quantity
+    parts = []
+    if is_number(row["estimate"]):
+        places = 1 if "percent" in quantity else 2
+        shown = ratio(row["estimate"]) if is_ratio else number(row["estimate"], places)
+        limits = ratio_interval if is_ratio else lambda a, b: interval(a, b, places)
+        bounds = f" ({limits(row['lower'], row['upper'])})" if is_number(row["upper"]) else ""
+        parts.append(shown + bounds)
+    if is_number(row["p"]):
+        parts.append(f"P {p_value(row['p'])}" if p_value(row["p"]).startswith("<") else f"P = {p_value(row['p'])}")
+    if not parts:
+        parts.append("not estimable")
+    return "; ".join(parts) + _counted(row)
+
+
+def _counted(row: Row) -> str:
+    if row["n"] is None:
+        return ""
+    return f" [{count(row['events'])}/{count(row['n'])}]" if row["events"] is not None else f" [{count(row['n'])}]"
+
+
+def _absent(material: Material) -> str:
+    """The analyses that could not be made, with their reasons."""
+    table = _sensitivity(material).filter(pl.col("quantity") == _NOT_DONE)
+    said = [escape(analysis_name(row)) for row in table.to_dicts()]
+    return f"Not computed. {'; '.join(sorted(said, key=_position))}." if said else ""
+
+
+def _analyses(table: pl.DataFrame) -> list[str]:
+    """The analyses of a table, the primary one first, then by number."""
+    rows = table.unique("analysis_id", maintain_order=True).to_dicts()
+    return [str(row["analysis_id"]) for row in sorted(rows, key=lambda row: _position(str(row["analysis_id"])))]
+
+
+def _position(name: str) -> tuple[int, str]:
+    found = re.match(r"S(\d+)", name)
+    return (int(found.group(1)) if found else 0, name)
+
+
+def _sensitivity(material: Material) -> pl.DataFrame:
+    return material.need(
+        "sensitivity",
+        *("analysis_id definition endpoint stratum quantity estimate lower upper p n events").split(),
+    )
+
+
+SENSITIVITY = Section(
+    "sensitivity",
+    "Sensitivity analyses",
+    (("Survival", survival_matrix), ("Other estimates", estimate_matrix)),
+    "What other definitions would give. The primary definitions stand in the first row of each table.",
+)
