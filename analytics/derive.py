@@ -20,6 +20,7 @@ from analytics.indication import derive_indications
 from analytics.marrow import derive_assessments
 from analytics.mrd import POS_BQ
 from analytics.outcomes import derive_outcomes
+from analytics.realities import count_realities
 from analytics.records import Records, read_records
 from analytics.response import RR, derive_responses
 from analytics.safety import count_steroids, derive_toxicity
@@ -91,6 +92,7 @@ def derive_from(cdm: Cdm, sets: ConceptSets, records: Records, study: Study) -> 
     courses = _responses(courses, bags, assessments, disease, records, sets, study, findings)
     patients = _baseline(patients, courses, disease, records, sets, study, findings)
     patients, events = _follow(patients, courses, assessments, disease, records, sets, study, findings)
+    count_realities(patients, bags, records, sets, study, findings)
     windows = derive_lab_windows(courses, records, sets, study, findings)
     pairs = paired_courses(windows, study)
     flags = patients.select("person_id", "poor_cytogenetics", "bcr_abl1")
@@ -187,7 +189,7 @@ def _follow(
 ) -> tuple[pl.DataFrame, pl.DataFrame]:
     """The patients with their outcomes, and the events frame."""  # fmt: skip
     deaths = derive_deaths(records, sets, study, findings).join(patients, on="person_id", how="semi")
-    therapies = derive_therapies(patients, records, sets, study)
+    therapies = derive_therapies(patients, records, sets, study, findings)
     contacts = derive_last_contacts(patients, deaths, records, sets, study, findings)
     for frame in (day_of(therapies, "hsct", patients), day_of(therapies, "cart", patients), contacts):
         patients = patients.join(frame, on="person_id", how="left")
@@ -227,9 +229,7 @@ def _events(
     rules = {event: study.rule(rule) for event, rule in _RULES.items()}
     parts = [
         disease.select("person_id", "event", "date", "grade", "source_table", "source_id", label=pl.lit("recorded")),
-        therapies.select(
-            "person_id", "event", "date", "source_table", "source_id", grade=pl.lit("A"), label=pl.lit("recorded")
-        ),
+        therapies.select("person_id", "event", "date", "source_table", "source_id", "grade", label=pl.lit("recorded")),
         found.select(
             "person_id", "event", "date", "source_table", "source_id", grade=pl.lit("B"), label=pl.lit("outcome")
         ),

@@ -88,12 +88,22 @@ def _expired(records: Records, study: Study) -> pl.DataFrame:
     )
 
 
-def derive_therapies(patients: pl.DataFrame, records: Records, sets: ConceptSets, study: Study) -> pl.DataFrame:
-    """person_id, event (hsct or cart), date, source_table, source_id: the first of each after the first bag."""
+def derive_therapies(
+    patients: pl.DataFrame, records: Records, sets: ConceptSets, study: Study, findings: Findings
+) -> pl.DataFrame:
+    """person_id, event (hsct or cart), date, grade, source_table, source_id: the first of each after the first bag.
+
+    Grade C: recorded as done elsewhere (R39).
+    """
     imprecise = records.precision.filter(pl.col("table_name") == "procedure_occurrence")["row_id"].implode()
     middle = pl.col("procedure_date") + pl.duration(days=study.get("death_date.month_only_day") - 1)
     is_month = pl.col("procedure_occurrence_id").is_in(imprecise)
-    procedures = records.procedures.with_columns(date=pl.when(is_month).then(middle).otherwise("procedure_date"))
+    elsewhere = "|".join(study.get("hsct.external_words"))
+    says_elsewhere = pl.col("procedure_source_value").str.contains(elsewhere).fill_null(value=False)
+    procedures = records.procedures.with_columns(
+        date=pl.when(is_month).then(middle).otherwise("procedure_date"),
+        grade=pl.when(says_elsewhere).then(pl.lit("C")).otherwise(pl.lit("A")),
+    )
     given = records.drugs.filter(
         pl.col("drug_type_concept_id").is_in(study.get("exposure_type.administration_type_concept_ids"))
     )
@@ -105,21 +115,33 @@ def derive_therapies(patients: pl.DataFrame, records: Records, sets: ConceptSets
         infused = sets.within("drug_concept_id", concept_set) | sets.within("drug_source_concept_id", concept_set)
         found += [
             procedures.filter(done).select(
-                "person_id", "date", event=pl.lit(event), source_table=pl.lit("procedure_occurrence"),
+                "person_id", "date", "grade", event=pl.lit(event), source_table=pl.lit("procedure_occurrence"),
                 source_id="procedure_occurrence_id",
             ),
             given.filter(infused).select(
                 "person_id", date="drug_exposure_start_date", event=pl.lit(event), source_table=pl.lit("drug_exposure"),
-                source_id="drug_exposure_id",
+                source_id="drug_exposure_id", grade=pl.lit("A"),
             ),
+            _told(records, sets, event, concept_set),
         ]  # fmt: skip
     events = pl.concat(found, how="diagonal").join(patients.select("person_id", "first_blina_date"), on="person_id")
     earliest = pl.when(pl.col("event") == "hsct").then(study.get("hsct.from_day")).otherwise(study.get("cart.from_day"))
     in_time = days_between(pl.col("first_blina_date"), pl.col("date")) >= earliest
     if records.lock is not None:
         in_time = in_time & (pl.col("date") <= records.lock)
-    ordered = events.filter(in_time).sort("person_id", "event", "date", "source_table", "source_id")
+    events = events.filter(in_time)
+    findings.count("dq_hsct_external", events.filter((pl.col("event") == "hsct") & (pl.col("grade") == "C")), events)
+    ordered = events.sort("person_id", "event", "date", "source_table", "source_id")
     return ordered.unique(["person_id", "event"], keep="first", maintain_order=True).drop("first_blina_date")
+
+
+def _told(records: Records, sets: ConceptSets, event: str, concept_set: str) -> pl.DataFrame:
+    """A therapy that is only told of (an observation): done elsewhere, grade C."""
+    said = sets.within("observation_concept_id", concept_set) | sets.within("value_as_concept_id", concept_set)
+    return records.observations.filter(said & pl.col("observation_date").is_not_null()).select(
+        "person_id", date="observation_date", grade=pl.lit("C"), event=pl.lit(event),
+        source_table=pl.lit("observation"), source_id="observation_id",
+    )  # fmt: skip
 
 
 def derive_last_contacts(

@@ -23,9 +23,13 @@ def derive_genetics(
     """
     labels = study.get("genetics.labels")
     rank = {one["label"]: position for position, one in enumerate(labels)}
-    rows = _findings(records, sets, study).join(
-        patients.select("person_id", "first_blina_date", "rr_date"), on="person_id"
-    )
+    found = _findings(records, sets, study)
+    results = records.measurements.filter(
+        sets.within("measurement_concept_id", "CS_GENETICS"), pl.col("value_source_value").is_not_null()
+    ).join(patients.select("person_id"), on="person_id")
+    unread = results.join(found, left_on="measurement_id", right_on="source_id", how="anti")
+    findings.count("dq_genetics_unparsed", unread, results)
+    rows = found.join(patients.select("person_id", "first_blina_date", "rr_date"), on="person_id")
     rows = rows.filter(days_between(pl.col("first_blina_date"), pl.col("date")) <= study.get("genetics.last_day"))
     rows = rows.with_columns(
         rank=pl.col("label").replace_strict(rank, return_dtype=pl.Int32),
@@ -73,6 +77,7 @@ def _findings(records: Records, sets: ConceptSets, study: Study) -> pl.DataFrame
         source_table=pl.lit("measurement"),
         source_id="measurement_id",
         text=pl.col("value_source_value"),
+        method=pl.concat_str("measurement_source_value", "value_source_value", separator=" ", ignore_nulls=True),
     )
     named = pl.coalesce(
         pl.when(condition_in(sets, concept_set)).then(pl.lit(label)) for concept_set, label in options.items()
@@ -84,6 +89,7 @@ def _findings(records: Records, sets: ConceptSets, study: Study) -> pl.DataFrame
         source_table=pl.lit("condition_occurrence"),
         source_id="condition_occurrence_id",
         text=pl.lit(None, dtype=pl.String),
+        method=pl.lit(None, dtype=pl.String),
     )
     return pl.concat([results, diagnoses.filter(pl.col("label").is_not_null())]).filter(pl.col("label").is_not_null())
 
@@ -92,6 +98,11 @@ def _record(rows: pl.DataFrame, best: pl.DataFrame, patients: pl.DataFrame, stud
     findings.count("dq_cytogenetics_failed", best.filter(pl.col("label") == UNKNOWN), patients)
     findings.count("dq_genetics_missing", patients.join(best, on="person_id", how="anti"), patients)
     coded = pl.col("text").str.contains(study.get("indication.coded_pattern"))
+    method = study.get("genetics_method")
+    is_method = pl.col("method").str.contains("|".join(method["words"])).fill_null(value=False)
+    listed = rows.filter(pl.col("label").is_in(method["labels"]))
+    alone = listed.group_by("person_id").agg(alone=is_method.all()).filter("alone")
+    findings.count("dq_genetics_single_method", alone, patients)
     findings.count("dq_genetics_from_text", rows.filter(~coded.fill_null(value=True)), rows)
     firm = rows.filter(~pl.col("says_little"))
     clones = firm.group_by("person_id").agg(

@@ -282,7 +282,7 @@ def _univariate_note(identifier: str, tables: Tables) -> str | None:
 
 def _cd19_rows(entry: Mapping[str, Any], tables: Tables) -> list[dict[str, object]]:
     """Both readings of "CD19+ B-cell loss"; neither is called the paper's."""
-    rows = []
+    rows: list[dict[str, object]] = []
     for reading, factor in CD19.items():
         found = row_of(tables["predictors"], factor=factor) or {}
         counts = (

@@ -15,7 +15,10 @@ COUNT_COLUMNS = ("site", "resource_type", "outcome", "reason", "n")
 
 @dataclass(frozen=True)
 class BuildReport:
-    """What a build did: `counts` has site, resource_type, outcome (kept, skipped, rejected), reason, n."""
+    """What a build did: `counts` has site, resource_type, outcome (kept, skipped, rejected), reason, n.
+
+    Counts and rows are those of everything received so far; `files`, `bytes` and `rejected_now` are those of this run.
+    """
 
     run_id: str
     counts: pl.DataFrame
@@ -24,6 +27,7 @@ class BuildReport:
     seconds: dict[str, float]
     files: int
     bytes: int
+    rejected_now: int
     standard_share: dict[str, tuple[int, int]]
     unmapped: int
     unresolved_codes: tuple[str, ...]
@@ -60,6 +64,7 @@ class BuildReport:
             "rows": self.rows,
             "changed_tables": list(self.changed_tables),
             "seconds": {stage: round(seconds, 3) for stage, seconds in self.seconds.items()},
+            "rejected_now": self.rejected_now,
             "files": self.files,
             "bytes": self.bytes,
             "standard_concepts": {

@@ -189,6 +189,17 @@ def _derive(work: duckdb.DuckDBPyConnection, settings: Settings, run: Run, sites
     )  # fmt: skip
 
 
+def _rejected_now(work: duckdb.DuckDBPyConnection, fresh: Landed) -> int:
+    """Resources and files of this run that were refused, at landing or by the mapping."""
+    if fresh.files.is_empty():
+        return 0
+    early = fresh.counts.filter(pl.col("outcome") == "rejected")["n"].sum()
+    late = work.execute(
+        "SELECT count(*) FROM led.resource WHERE outcome = 'rejected' AND file >= ?", [fresh.files["file"].min()]
+    ).fetchone()
+    return int(early) + (int(late[0]) if late else 0)
+
+
 def _report(
     work: duckdb.DuckDBPyConnection, run: Run, counts: pl.DataFrame, written: Sequence[Written],
     seconds: dict[str, float], landed: Landed, done: Transformed, code_maps: CodeMaps, rejects: Path | None,
@@ -205,6 +216,7 @@ def _report(
         seconds=seconds,
         files=landed.files.height,
         bytes=int(landed.files["bytes"].sum() or 0),
+        rejected_now=_rejected_now(work, landed),
         standard_share=standard_share(work),
         unmapped=int(found[0]) if found else 0,
         unresolved_codes=tuple(str(one) for one in code_maps.unresolved),

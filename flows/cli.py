@@ -57,10 +57,11 @@ def build(
     mappings: Annotated[Path | None, typer.Option(help="Mappings folder; default: the one of blina.")] = None,
     rejects: Annotated[Path | None, typer.Option(help="Folder for the list of what was rejected.")] = None,
     workers: Annotated[int, typer.Option(min=1, help="Processes that read.")] = 1,
+    anew: Annotated[bool, typer.Option("--anew", help="Forget everything received before.")] = False,
     accept_rejects: Annotated[bool, typer.Option("--accept-rejects", help="Exit code 0 despite rejects.")] = False,
     as_json: Json = False,
 ) -> None:
-    """Builds the OMOP CDM from FHIR, anew and in one transaction.
+    """Makes the OMOP CDM equal to all FHIR received so far, these files included, in one transaction.
 
     A file or entry that cannot be read is rejected with a reason and never stops the rest. When something was rejected,
     everything else is loaded and committed, and the exit code is 12 (0 with --accept-rejects). Without --site, a folder
@@ -76,14 +77,14 @@ def build(
     with progress("build", BUILD_STEPS) as stage:
         report = build_database(
             instance.sources, database=db, settings=instance.settings, vocabulary=vocabulary or [],
-            mappings=mappings, rejects=rejects, workers=workers, progress=stage,
+            mappings=mappings, rejects=rejects, anew=anew, workers=workers, progress=stage,
         )  # fmt: skip
     if as_json:
         show_json(report.as_dict())
     else:
         show(build_words(report))
-    if report.totals["rejected"] and not accept_rejects:
-        say(f"blina: {report.totals['rejected']:,} rejected, the rest is loaded (exit code {SourceError.exit_code})")
+    if report.rejected_now and not accept_rejects:
+        say(f"blina: {report.rejected_now:,} rejected, the rest is loaded (exit code {SourceError.exit_code})")
         raise typer.Exit(SourceError.exit_code)
 
 

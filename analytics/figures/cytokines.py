@@ -7,13 +7,15 @@ from analytics.figures.canvas import INK, MUTED, RULE, SKY, Drawing, board, expo
 from analytics.figures.wording import Row, count, in_order, is_number, measure, plural, word
 
 _NAME = "cytokine-peaks"
+_GRADES = ("0", "1", "2", "3", "4", "5", "missing")
 _DECADES = (0.1, 1, 10, 100, 1_000, 10_000, 100_000)
 
 
-def draw_cytokines(peaks: pl.DataFrame) -> Drawing:
-    """The table cytokine_peaks (analyte, crs_grade, n, q1, median, q3, minimum, maximum, n_censored): one panel each.
+def draw_cytokines(peaks: pl.DataFrame, points: pl.DataFrame | None = None) -> Drawing:
+    """The table cytokine_peaks (analyte, crs_grade, unit, n, n_censored, median, q1, …), one panel per analyte.
 
-    Unit of the values: pg/mL; of the counts: courses.
+    `points` is the table cytokine_points (one dot per course; censored ones as arrows), if it may be shown.
+    Values in pg/mL; counts are courses.
     """
     analytes = peaks["analyte"].unique(maintain_order=True).to_list()
     low, high = _limits(peaks)
@@ -23,9 +25,11 @@ def draw_cytokines(peaks: pl.DataFrame) -> Drawing:
         figure = board(7.4 if columns > 1 else 4.8, 3.4 * lines)
         for index, analyte in enumerate(analytes):
             line, column = divmod(index, columns)
-            left, width = 0.11 + column * 0.86 / columns, 0.86 / columns - 0.05
-            axes = figure.add_axes((left, (lines - line - 1 + 0.25) / lines, width, 0.62 / lines))
+            left, width = (0.11 if columns > 1 else 0.17) + column * 0.86 / columns, 0.86 / columns - 0.05
+            axes = figure.add_axes((left, (lines - line - 1 + 0.29) / lines, width, 0.6 / lines))
             _panel(axes, peaks.filter(pl.col("analyte") == analyte), low, high, first=not column)
+            if points is not None:
+                _dots(axes, points.filter(pl.col("analyte") == analyte), peaks.filter(pl.col("analyte") == analyte))
             axes.set_title(word(analyte))
         return export(figure, _NAME, "Cytokine peaks by CRS grade", describe(peaks))
 
@@ -49,7 +53,7 @@ def _limits(peaks: pl.DataFrame) -> tuple[float, float]:
 
 
 def _panel(axes: Axes, rows: pl.DataFrame, low: float, high: float, *, first: bool) -> None:
-    grades = in_order([str(grade) for grade in rows["crs_grade"].to_list()], ("0", "1", "2", "3", "4", "5", "missing"))
+    grades = _grades(rows)
     cells = {str(row["crs_grade"]): row for row in rows.to_dicts()}
     axes.set_yscale("log")
     axes.set_ylim(low, high)
@@ -57,7 +61,13 @@ def _panel(axes: Axes, rows: pl.DataFrame, low: float, high: float, *, first: bo
     for place, grade in enumerate(grades):
         _box(axes, place, cells[grade], low)
         censored = cells[grade]["n_censored"]
-        lines = [word(grade), f"n = {count(cells[grade]['n'])}", f"{count(censored)} limits" if censored else ""]
+        middle = f"median {measure(cells[grade]['median'])}"
+        lines = [
+            word(grade),
+            middle,
+            f"n = {count(cells[grade]['n'])}",
+            f"{count(censored)} limits" if censored else "",
+        ]
         for index, text in enumerate(line for line in lines if line):
             axes.annotate(
                 text,
@@ -77,7 +87,7 @@ def _panel(axes: Axes, rows: pl.DataFrame, low: float, high: float, *, first: bo
     axes.annotate(
         "Worst CRS grade of the course",
         (0.5, 0),
-        (0, -52),
+        (0, -67 if any(cell["n_censored"] for cell in cells.values()) else -56),
         xycoords="axes fraction",
         textcoords="offset points",
         ha="center",
@@ -88,6 +98,20 @@ def _panel(axes: Axes, rows: pl.DataFrame, low: float, high: float, *, first: bo
         axes.set_ylabel("Peak (pg/mL), logarithmic axis")
 
 
+def _grades(rows: pl.DataFrame) -> list[str]:
+    return in_order([str(grade) for grade in rows["crs_grade"].to_list()], _GRADES)
+
+
+def _dots(axes: Axes, points: pl.DataFrame, peaks: pl.DataFrame) -> None:
+    """One dot per course beside its box, spread over columns where peaks fall together."""
+    for place, grade in enumerate(_grades(peaks)):
+        rows = points.filter((pl.col("crs_grade") == grade) & pl.col("peak").is_not_null())
+        for (peak, censoring), part in rows.group_by("peak", "censoring", maintain_order=True):
+            marker = {"<": "v", ">": "^"}.get(str(censoring), "o")
+            across = [place - 0.31 - 0.045 * (index % 6) for index in range(part.height)]
+            axes.plot(across, [peak] * part.height, marker, color=MUTED, markersize=2.2, linestyle="none", zorder=2)
+
+
 def _box(axes: Axes, place: int, row: Row, low: float) -> None:
     if not is_number(row["median"]):
         return
@@ -96,10 +120,7 @@ def _box(axes: Axes, place: int, row: Row, low: float) -> None:
     for end in (minimum, maximum):
         axes.plot([place - 0.1, place + 0.1], [end, end], color=INK, linewidth=1)
     if is_number(row["q1"]) and is_number(row["q3"]):
-        axes.bar(place, row["q3"] - row["q1"], 0.5, row["q1"], color=SKY, edgecolor=INK, linewidth=0.8, zorder=3)
-    axes.plot([place - 0.25, place + 0.25], [median, median], color=INK, linewidth=2.2, zorder=4)
-    axes.annotate(
-        measure(row["median"]), (place + 0.27, median), (2, 0), textcoords="offset points", va="center", size=8.5
-    )
+        axes.bar(place, row["q3"] - row["q1"], 0.46, row["q1"], color=SKY, edgecolor=INK, linewidth=0.8, zorder=3)
+    axes.plot([place - 0.23, place + 0.23], [median, median], color=INK, linewidth=2.2, zorder=4)
     if row["n_censored"]:
         axes.plot([place], [maximum], "^", color=INK, markerfacecolor=RULE, markersize=6, zorder=5)

@@ -8,12 +8,16 @@ from analytics.figures.wording import Row, is_number, p_value, plural, ratio, ra
 
 _NAME = "forest"
 _ROW = 0.235
+_SITE_MODELS = {
+    "firth_logistic_site": ("OR", "Non-response", "non-response, OR"),
+    "firth_cox_site": ("HR", "Event-free survival", "EFS, HR"),
+}
 _TICKS = (0.01, 0.03, 0.1, 0.3, 1, 3, 10, 30, 100, 300)
 
 
 def measure_name(model: str) -> str:
-    """ "OR" for logistic models, "HR" for all others."""
-    return "OR" if "logistic" in model else "HR"
+    """ "OR" for logistic models, "%" and "ratio" for those of courses and cells, "HR" for all others."""
+    return {"gee": "%", "cluster_bootstrap": "%", "mixed": "Ratio"}.get(model, "OR" if "logistic" in model else "HR")
 
 
 def model_heading(row: Row) -> str:
@@ -31,9 +35,41 @@ def term_name(row: Row) -> str:
 
 def draw_forest(models: pl.DataFrame) -> Drawing:
     """Every term of the table models with a finite estimate; blocks by model, outcome and coding."""
-    lines = _lines(models)
+    return _drawn(_NAME, "Odds ratios (OR) and hazard ratios (HR)", models, _lines(models), describe(models))
+
+
+def draw_site_forest(models: pl.DataFrame) -> Drawing:
+    """The models within each site and their random-effects mean, blocks by outcome and term."""
+    single = models.filter(pl.col("model").is_in(tuple(_SITE_MODELS)))
+    lines: list[tuple[str, Row | None]] = []
+    said = []
+    for model, term in single.select("model", "term").unique(maintain_order=True).iter_rows():
+        measured, outcome, pooled = _SITE_MODELS[model]
+        rows = single.filter((pl.col("model") == model) & (pl.col("term") == term)).to_dicts()
+        heading = f"{outcome} ({measured}): {term_name(rows[0])}"
+        lines.append((heading, None))
+        own = [(f"{str(row['coding']).rpartition(', ')[2]} ({_size(row)})", row) for row in rows]
+        mean = models.filter(
+            (pl.col("model") == "random_effects") & (pl.col("outcome") == pooled) & (pl.col("term") == term)
+        ).to_dicts()
+        own += [(f"Random-effects mean ({_size(row)})", {**row, "model": model}) for row in mean]
+        lines += own
+        said.append(f"{heading}: " + "; ".join(f"{label}: {_in_words(row)}" for label, row in own))
+    title = "Odds ratios (OR) and hazard ratios (HR) by site"
+    return _drawn("forest-sites", title, single, lines, ". ".join(said) + ".")
+
+
+def _in_words(row: Row) -> str:
+    if not is_number(row["estimate"]):
+        return ratio(None)
+    return f"{ratio(row['estimate'])} (95% CI {ratio_interval(row['lower'], row['upper'])})"
+
+
+def _drawn(
+    name: str, title: str, models: pl.DataFrame, lines: list[tuple[str, Row | None]], description: str
+) -> Drawing:
     height = _ROW * len(lines) + 0.75
-    with style(_NAME):
+    with style(name):
         figure = board(8.2, height)
         bottom, span = 0.5 / height, _ROW * len(lines) / height
         axes = figure.add_axes((0.40, bottom, 0.30, span))
@@ -52,7 +88,7 @@ def draw_forest(models: pl.DataFrame) -> Drawing:
                 va="center",
                 annotation_clip=False,
             )
-        return export(figure, _NAME, "Odds ratios (OR) and hazard ratios (HR)", describe(models))
+        return export(figure, name, title, description)
 
 
 def describe(models: pl.DataFrame) -> str:
@@ -85,7 +121,7 @@ def _lines(models: pl.DataFrame) -> list[tuple[str, Row | None]]:
 def _scale(axes: Axes, models: pl.DataFrame, rows: int) -> None:
     """A log axis as wide as the point estimates need; intervals that reach beyond it end in an arrow."""
     values = [v for v in models["estimate"].to_list() if is_number(v) and v > 0] or [1.0]
-    low, high = min(0.1, min(values) / 3), max(30.0, max(values) * 3)
+    low, high = max(min(0.1, min(values) / 3), 0.01), min(max(30.0, max(values) * 3), 400.0)
     axes.set_xscale("log")
     axes.set_xlim(low, high)
     axes.set_ylim(-0.6, rows - 0.4)

@@ -70,7 +70,8 @@ def _panel(axes: Axes, rows: pl.DataFrame, events: list[str], last: float) -> No
         values = wide[event].to_list() if event in wide.columns else [0.0] * wide.height
         top = [low + 100 * value for low, value in zip(floor, [*values, values[-1]], strict=True)]
         axes.fill_between(time, floor, top, step="post", color=colour, alpha=0.55, linewidth=0)
-        axes.step(time, top, where="post", color=colour, linewidth=1.2)
+        if top != floor:  # an event that never happened has no line
+            axes.step(time, top, where="post", color=colour, linewidth=1.2)
         floor = top
     axes.axvline(_HORIZON_DAYS, color=RULE, linewidth=1, zorder=0)
     ticks = [day for day in (0, 365, 730, 1095, 1460, 1825) if day <= last]

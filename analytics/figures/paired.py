@@ -69,6 +69,8 @@ def _limits(rows: Sequence[Row]) -> tuple[float, float]:
 
 def _summary(axes: Axes, place: int, row: Row, moment: str, colour: str) -> None:
     minimum, q1, median, q3, maximum = (row[f"{moment}_{v}"] for v in ("minimum", "q1", "median", "q3", "maximum"))
+    if not (is_number(minimum) and is_number(median) and is_number(maximum)):
+        return  # suppressed for sharing
     floor = axes.get_ylim()[0]
     axes.plot([place, place], [max(minimum, floor), maximum], color=INK, linewidth=1)
     for end in (minimum, maximum):

@@ -78,7 +78,7 @@ def _curve(axes: Axes, rows: pl.DataFrame, stratum: str) -> None:
 
 def _frame(axes: Axes, endpoint: str, risk: pl.DataFrame, last: float) -> None:
     ticks = sorted({t for t in risk["time"].to_list() if t <= last}) or [0.0]
-    axes.set_xlim(0, last * 1.02)
+    axes.set_xlim(0, last * 1.02 or 1)
     axes.set_ylim(0, 103)
     axes.set_xticks(ticks, [months(t) for t in ticks])
     axes.set_yticks(range(0, 101, 20))

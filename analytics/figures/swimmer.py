@@ -13,10 +13,8 @@ from analytics.figures.canvas import (
     MUTED,
     ORANGE,
     PAPER,
-    PLATE,
     PURPLE,
     RULE,
-    SKY,
     VERMILION,
     Drawing,
     board,
@@ -115,7 +113,9 @@ def _words(sign: str) -> str:
     return _BARS[sign][1] if sign in _BARS else _SIGNS[sign].words if sign in _SIGNS else word(sign)
 
 
-def _places(swimmer: pl.DataFrame, strata: Sequence[str]) -> tuple[dict[object, float], list[tuple[float, str, int]], float]:
+def _places(
+    swimmer: pl.DataFrame, strata: Sequence[str]
+) -> tuple[dict[object, float], list[tuple[float, str, int]], float]:
     """Where each lane stands, the heads of the blocks, and the lower end."""
     places: dict[object, float] = {}
     heads = []
@@ -139,8 +139,12 @@ def _draw_lanes(axes: Axes, records: Sequence[dict[str, object]], places: dict[o
         axes.plot([0, end], [places[lane]] * 2, color=RULE, linewidth=1, zorder=1)
     for kind, (colour, _) in _BARS.items():
         for row in (r for r in records if r["sign"] == kind):
-            start, end = float(str(row["start_day"])), float(str(row["end_day"] if row["end_day"] is not None else row["start_day"]))
-            axes.barh(places[row["lane"]], max(end - start, 1), 0.62, start, color=colour, linewidth=0, zorder=2)
+            start, end = (
+                float(str(row["start_day"])),
+                float(str(row["end_day"] if row["end_day"] is not None else row["start_day"])),
+            )
+            width, thick = (max(end - start, 1), 0.62) if kind == "course" else (max(end - start, 6), 1.0)
+            axes.barh(places[row["lane"]], width, thick, start, color=colour, linewidth=0, zorder=2)
     for name, sign in _SIGNS.items():
         chosen = [r for r in records if r["sign"] == name]
         axes.plot(

@@ -7,6 +7,7 @@ from typing import Any
 import polars as pl
 
 from analytics.figures.attrition import draw_attrition
+from analytics.figures.swimmer import draw_swimmer
 from analytics.figures.wording import (
     DASH,
     STRATA,
@@ -232,8 +233,24 @@ def exposure(material: Material) -> str:
     return material.table("Exposure to blinatumomab", html_table(rows, columns, stub="level", group="variable"), [note])
 
 
+def swimmer(material: Material) -> str:
+    """F2; only in a report that stays in the hospital."""
+    table = material.need("swimmer", "lane", "stratum", "kind", "start_day", "end_day", "label")
+    note = (
+        "Sorted by stratum and length of follow-up. Lanes carry no identifier and no calendar date, and still show "
+        "single patients: this figure is left out of a report for sharing."
+    )
+    return material.figure(draw_swimmer(table), [note])
+
+
 COHORT = Section(
     "cohort",
     "Cohort",
-    (("Attrition", attrition), ("Baseline", baseline), ("Classification", classification), ("Exposure", exposure)),
+    (
+        ("Attrition", attrition),
+        ("Baseline", baseline),
+        ("Classification", classification),
+        ("Exposure", exposure),
+        ("Swimmer plot", swimmer),
+    ),
 )

@@ -5,6 +5,7 @@ from typing import Any
 
 import polars as pl
 
+from analytics.figures.cytokines import draw_cytokines
 from analytics.figures.paired import draw_paired
 from analytics.figures.wording import (
     Row,
@@ -120,10 +121,27 @@ def cytokines(material: Material) -> str:
     )
 
 
+def peaks_figure(material: Material) -> str:
+    """F7; the dots of single courses only where their table is part of the run."""
+    peaks = material.need("cytokine_peaks", *"analyte crs_grade n n_censored median q1 q3 minimum maximum".split())
+    points = material.maybe("cytokine_points", "analyte", "crs_grade", "peak", "censoring")
+    note = (
+        "Unit: course. Thick line: median; box: quartiles; whiskers: range. "
+        "A value given only as a limit stands at the limit, with an arrow."
+    )
+    dots = "Dots: single courses, on a grid of a tenth of a decade." if points is not None else ""
+    return material.figure(draw_cytokines(peaks, points), [note, dots])
+
+
 IMMUNE = Section(
     "t-cells",
     "T cells and cytokines",
-    (("T-cell subsets", pairs_figure), ("T-cell subsets, table", pairs_table), ("Cytokines", cytokines)),
+    (
+        ("T-cell subsets", pairs_figure),
+        ("T-cell subsets, table", pairs_table),
+        ("Cytokines", cytokines),
+        ("Cytokine peaks", peaks_figure),
+    ),
 )
 
 
@@ -176,8 +194,8 @@ def rates(material: Material) -> str:
             "grade": _grade(row["grade"]),
             "events": count(row["events"]),
             "days": count(row["infusion_days"]),
-            "rate": number(row["rate_per_100_days"], 3),
-            "ci": interval(row["lower"], row["upper"], 3),
+            "rate": number(row["rate_per_100_days"], 2),
+            "ci": interval(row["lower"], row["upper"], 2),
         }
         for row in table.to_dicts()
     ]

@@ -10,8 +10,8 @@ class ReportMeta:
     """Provenance of one run. `synthetic` puts the word into the title and the sentence that forbids to read evidence.
 
     `created` is printed as given, so the caller decides its zone (UTC by habit). `extra` holds further lines for the
-    provenance table (words → value), such as the database or the versions of libraries. `definitions` says in words what
-    each parameter of the study means (name → text). Empty fields are not printed.
+    provenance table (words → value), such as the database or the versions of libraries. `definitions` says in words
+    what each parameter of the study means (name → text). Empty fields are not printed.
     """
 
     synthetic: bool

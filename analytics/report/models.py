@@ -5,13 +5,31 @@ from typing import Any
 
 import polars as pl
 
-from analytics.figures.forest import draw_forest, measure_name, model_heading, term_name
-from analytics.figures.wording import count, is_number, number, p_value, plural, ratio, ratio_interval, sentence, word
+from analytics.figures.forest import draw_forest, draw_site_forest, measure_name, model_heading, term_name
+from analytics.figures.wording import (
+    Row,
+    count,
+    interval,
+    is_number,
+    number,
+    p_value,
+    plural,
+    ratio,
+    ratio_interval,
+    sentence,
+    word,
+)
 from analytics.report.material import Material, NotComputedError, Section
 from analytics.report.tables import Column, html_table
 
 _MAIN_MODELS = ("firth_logistic", "firth_cox", "cox", "hsct_td")
 _FOREST = ("firth_logistic", "firth_cox", "hsct_td")
+_BY_SITE = ("firth_logistic_site", "firth_cox_site")
+_POOLED = "random_effects"
+_CELLS = ("gee", "mixed", "cluster_bootstrap")
+
+
+_COLUMNS = "model outcome coding term label estimate lower upper p n events method".split()
 
 
 def forest(material: Material) -> str:
@@ -25,6 +43,64 @@ def forest(material: Material) -> str:
         "reading."
     )
     return material.figure(draw_forest(table), [note])
+
+
+def site_forest(material: Material) -> str:
+    """F5 by site, with the random-effects mean."""
+    table = _models(material).filter(pl.col("model").is_in((*_BY_SITE, _POOLED)))
+    if table.filter(pl.col("model").is_in(_BY_SITE)).is_empty():
+        raise NotComputedError("the result table “models” holds no model by site")
+    note = (
+        "Firth estimates within each site, profile-likelihood intervals; mean: random effects (Paule–Mandel, "
+        "Hartung–Knapp interval). Described, not tested: the sites are few and small."
+    )
+    return material.figure(draw_site_forest(table), [note])
+
+
+def pooled(material: Material) -> str:
+    """A12: the sites pooled by random effects, with their heterogeneity."""
+    table = _models(material).filter(pl.col("model") == _POOLED)
+    if table.is_empty():
+        return ""
+    fit = material.maybe("model_fit", "model", "outcome", "quantity", "value")
+    found = {} if fit is None else {(r["outcome"], r["quantity"]): r["value"] for r in fit.to_dicts()}
+    rows = []
+    for row in table.to_dicts():
+        percentage = row["term"] == "percent"
+        outcome, term = str(row["outcome"]), str(row["term"])
+        shown = number(row["estimate"]) if percentage else ratio(row["estimate"])
+        limits = interval(row["lower"], row["upper"]) if percentage else ratio_interval(row["lower"], row["upper"])
+        rows.append(
+            {
+                "label": term_name(row),
+                "measure": "%" if percentage else outcome.rpartition(" ")[2],
+                "n": count(row["n"]),
+                "events": count(row["events"]),
+                "estimate": f"{shown} ({limits})",
+                "i2": number(found.get((outcome, f"{term}: I2, %")), 0),
+                "tau2": number(found.get((outcome, f"{term}: tau2")), 2),
+                "q": p_value(found.get((outcome, f"{term}: P of Q"))),
+                "block": sentence(word(outcome.split(",")[0])),
+            }
+        )
+    columns = [Column("label", "Quantity", "left"), Column("measure", "Measure", "left"), Column("n", "n")]
+    columns += [Column("events", "Events"), Column("estimate", "Mean over sites (95% CI)"), Column("i2", "I² (%)")]
+    columns += [Column("tau2", "τ²"), Column("q", "<i>P</i> of Q")]
+    notes = [
+        "Unit: patient; courses for MRD kept negative. Events: successes for a response, else failures.",
+        _methods(table),
+    ]
+    body = html_table(rows, columns, stub="label", group="block")
+    return material.table("Sites pooled by random effects", body, notes)
+
+
+def repeated_courses(material: Material) -> str:
+    """A3 and A9 over all courses of a patient."""
+    table = material.need("models", *_COLUMNS).filter(pl.col("model").is_in(_CELLS))
+    if table.is_empty():
+        return ""
+    note = "Unit: course, clustered within the patient."
+    return material.table("All courses of a patient together", _model_table(table), [note, _methods(table)])
 
 
 def models(material: Material) -> str:
@@ -43,7 +119,7 @@ def models(material: Material) -> str:
 def further_models(material: Material) -> str:
     """T7: models that check or qualify the main ones."""
     table = _models(material)
-    table = table.filter(pl.col("model").is_in(_MAIN_MODELS).not_())
+    table = table.filter(pl.col("model").is_in((*_MAIN_MODELS, *_BY_SITE, _POOLED, *_CELLS)).not_())
     if table.is_empty():
         return ""
     note = (
@@ -56,7 +132,7 @@ def further_models(material: Material) -> str:
 def _model_table(table: pl.DataFrame) -> str:
     rows = [
         {
-            "block": f"{model_heading(row)} ({count(row['n'])} patients, {plural(row['events'], 'event')})",
+            "block": f"{model_heading(row)} ({_size(row)})",
             "label": term_name(row),
             "measure": measure_name(row["model"]),
             "ratio": ratio(row["estimate"]),
@@ -73,6 +149,12 @@ def _model_table(table: pl.DataFrame) -> str:
         Column("p", "<i>P</i>"),
     ]
     return html_table(rows, columns, stub="label", group="block")
+
+
+def _size(row: Row) -> str:
+    unit = "course" if row["model"] in _CELLS else "patient"
+    events = "" if row["events"] is None else f", {plural(row['events'], 'event')}"
+    return f"{plural(row['n'], unit)}{events}"
 
 
 def _methods(table: pl.DataFrame) -> str:
@@ -114,10 +196,7 @@ def proportional_hazards(material: Material) -> str:
 
 
 def _models(material: Material) -> pl.DataFrame:
-    return material.need(
-        "models",
-        *("model outcome coding term label estimate lower upper p n events method").split(),
-    ).filter(pl.col("model") != "cluster_bootstrap")
+    return material.need("models", *_COLUMNS)
 
 
 def _fit(material: Material) -> str:
@@ -132,7 +211,12 @@ def _fit(material: Material) -> str:
         ).to_dicts()
         if is_number(row["value"])
     ]
-    return f"Harrell’s C. {'; '.join(said)}." if said else ""
+    concordance = f"Harrell’s C. {'; '.join(said)}." if said else ""
+    share = [
+        f"{escape(str(row['coding']))} coding {number(row['value'])}"
+        for row in fit.filter((pl.col("model") == "cox") & (pl.col("quantity") == "events per parameter")).to_dicts()
+    ]
+    return f"{concordance} Events per parameter of the Cox models: {'; '.join(share)}." if share else concordance
 
 
 MODELS = Section(
@@ -140,8 +224,11 @@ MODELS = Section(
     "Regression models",
     (
         ("Forest plot", forest),
+        ("Forest plot by site", site_forest),
         ("Models", models),
         ("Further models", further_models),
+        ("Sites pooled", pooled),
+        ("All courses", repeated_courses),
         ("Proportional hazards", proportional_hazards),
     ),
 )

@@ -4,6 +4,7 @@ from html import escape
 
 import polars as pl
 
+from analytics.figures.mrd_change import draw_mrd_change
 from analytics.figures.states import draw_states, endpoint_of
 from analytics.figures.wording import (
     DASH,
@@ -25,6 +26,13 @@ from analytics.report.material import Material, Section, some
 from analytics.report.tables import Column, html_table
 
 ALL_SITES = ("all", "overall", "ALL")
+_P_VALUES = (
+    ("fisher", "Fisher"),
+    ("midp", "mid-P"),
+    ("barnard", "Barnard"),
+    ("pearson", "Pearson"),
+    ("yates", "Yates"),
+)
 _MAIN = ("A2", "A3", "A3-all-courses")
 
 
@@ -36,7 +44,7 @@ _PREDICTOR_NOTES = [
     ),
     (
         "Nested coding counts BCR::ABL1 within poor cytogenetics, exclusive coding does not; both are shown. "
-        "CD19 is measured after baseline and is described, not used as a predictor in a model. Exploratory."
+        "CD19 is measured after baseline and is described, not used as a predictor in a model. Exploratory. Adjusted: Benjamini–Hochberg over these factors."
     ),
 ]
 
@@ -51,6 +59,16 @@ def states(material: Material) -> str:
     table = over_all_sites(_response(material)).filter(pl.col("analysis_id").is_in(_MAIN) & (pl.col("n") > 0))
     note = "Blue: success; grey: the rest. Line and diamond: exact 95% confidence interval and estimate."
     return material.figure(draw_states(some(table, "response by state")), [note])
+
+
+def mrd_change(material: Material) -> str:
+    """F9; only in a report that stays in the hospital."""
+    columns = ("state_pre", "pre", "pre_censoring", "post", "post_censoring")
+    note = (
+        "One line per course, from the marrow before to the marrow after it. Arrows: a limit, or negative without a "
+        "number. Courses negative before and after are counted in n and not drawn. Left out of a report for sharing."
+    )
+    return material.figure(draw_mrd_change(material.need("mrd_change", *columns)), [note])
 
 
 def proportions(material: Material) -> str:
@@ -148,7 +166,8 @@ def predictors(material: Material) -> str:
     )
     rows = []
     for row in table.to_dicts():
-        shown = {f"{name}_p": p_value(row[f"{name}_p"]) for name in ("fisher", "midp", "pearson", "yates")}
+        shown = {f"{name}_p": p_value(row[f"{name}_p"]) for name, _ in _P_VALUES if f"{name}_p" in row}
+        shown["adjusted"] = p_value(row.get("fisher_p_adjusted"))
         coding = f" ({row['coding']})" if row["coding"] in ("nested", "exclusive") else ""
         rows.append(
             {
@@ -168,10 +187,9 @@ def predictors(material: Material) -> str:
     ]
     if "odds_ratio" in table.columns:
         columns.append(Column("odds", "OR (95% CI)"))
-    columns += [
-        Column(f"{n}_p", label, spanner="<i>P</i>")
-        for n, label in (("fisher", "Fisher"), ("midp", "mid-P"), ("pearson", "Pearson"), ("yates", "Yates"))
-    ]
+    columns += [Column(f"{n}_p", label, spanner="<i>P</i>") for n, label in _P_VALUES if f"{n}_p" in table.columns]
+    if "fisher_p_adjusted" in table.columns:
+        columns.append(Column("adjusted", "Fisher, adjusted", spanner="<i>P</i>"))
     return material.table(
         "Factors and non-response, one at a time", html_table(rows, columns, stub="factor"), _PREDICTOR_NOTES
     )
@@ -196,6 +214,7 @@ RESPONSE = Section(
     (
         ("State and response", states),
         ("Response", proportions),
+        ("MRD change", mrd_change),
         ("Response by site", by_site),
         ("Predictors", predictors),
     ),

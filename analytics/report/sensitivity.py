@@ -43,9 +43,7 @@ def survival_matrix(material: Material) -> str:
     ]
     others = [c for c in dict.fromkeys(key for row in rows for key in row["cells"]) if c not in _STRATA]
     columns = [Column("analysis", "Definition", "left"), Column("n", "n"), Column("events", "Events")]
-    columns += [
-        Column(s, escape(word(s)), spanner="Survival at day 365, % (95% CI)") for s in (*_STRATA, *others)
-    ]
+    columns += [Column(s, escape(word(s)), spanner="Survival at day 365, % (95% CI)") for s in (*_STRATA, *others)]
     columns += [
         Column("p", "All follow-up", spanner="Log-rank <i>P</i>"),
         Column("early", "To day 365", spanner="Log-rank <i>P</i>"),

@@ -25,6 +25,7 @@ from analytics.figures.wording import (
 from analytics.report.material import Material, Section, some
 from analytics.report.tables import Column, html_table
 
+_HOLM = "log-rank, pairwise Holm"
 _ORDER = (*STRATA, "all")
 _FOOT = (
     "Time zero: calendar day of the first bag of course 1, never diagnosis. Shaded: 95% confidence band (log-log); "
@@ -105,6 +106,47 @@ def _follow_up(material: Material) -> str:
     return f"Median follow-up (reverse Kaplan–Meier): {'; '.join(said)}." if said else ""
 
 
+def summaries(material: Material) -> str:
+    """T6: restricted mean survival time and median follow-up."""
+    table = material.need("survival_summary", *"endpoint stratum measure horizon estimate lower upper n events".split())
+    rows = []
+    for endpoint in in_order(table["endpoint"].to_list(), ("EFS", "OS")):
+        for stratum in in_order(table["stratum"].to_list(), _ORDER):
+            part = table.filter((pl.col("endpoint") == endpoint) & (pl.col("stratum") == stratum)).to_dicts()
+            cells = {row["measure"]: row for row in part}
+            if cells:
+                size = part[0]
+                rows.append(
+                    {
+                        "endpoint": word(endpoint),
+                        "stratum": word(stratum),
+                        "n": count(size["n"]),
+                        "events": count(size["events"]),
+                        "mean": _days(cells.get("RMST")),
+                        "follow": _days(cells.get("median follow-up")),
+                    }
+                )
+    horizon = max(table["horizon"].drop_nulls().to_list(), default=365)
+    columns = [
+        Column("stratum", "Stratum", "left"),
+        Column("n", "Patients"),
+        Column("events", "Events"),
+        Column("mean", f"Restricted mean to day {count(horizon)}, days (95% CI)"),
+        Column("follow", "Median follow-up, days (95% CI)"),
+    ]
+    note = "Unit: patient. Follow-up: reverse Kaplan–Meier. A stratum without an event has a mean without an interval."
+    body = html_table(rows, columns, stub="stratum", group="endpoint")
+    return material.table("Restricted mean survival time and follow-up", body, [note])
+
+
+def _days(row: Row | None) -> str:
+    if row is None or not is_number(row["estimate"]):
+        return DASH
+    if not is_number(row["lower"]) or row["lower"] == row["upper"]:
+        return number(row["estimate"], 0)
+    return f"{number(row['estimate'], 0)} ({interval(row['lower'], row['upper'], 0)})"
+
+
 def comparisons(material: Material) -> str:
     """T6: the tests between the strata."""
     table = material.need(
@@ -112,6 +154,7 @@ def comparisons(material: Material) -> str:
         *("analysis_id comparison test statistic df p n events horizon").split(),
     )
     table = table.filter(pl.col("analysis_id") == "A5")
+    holm = {row["comparison"]: row["p"] for row in table.filter(pl.col("test") == _HOLM).to_dicts()}
     rows = [
         {
             "endpoint": word(str(row["comparison"]).split(":")[0].split(" ")[0]),
@@ -121,10 +164,11 @@ def comparisons(material: Material) -> str:
             "statistic": "" if not is_number(row["statistic"]) else number(row["statistic"], 2),
             "df": count(row["df"]) if is_number(row["df"]) else "",
             "p": p_value(row["p"]),
+            "holm": p_value(holm[row["comparison"]]) if row["test"] == "log-rank, pairwise" and holm else "",
             "n": count(row["n"]),
             "events": count(row["events"]),
         }
-        for row in table.to_dicts()
+        for row in table.filter(pl.col("test") != _HOLM).to_dicts()
     ]
     columns = [
         Column("test", "Test", "left"),
@@ -135,10 +179,9 @@ def comparisons(material: Material) -> str:
         Column("statistic", "χ²"),
         Column("df", "df"),
         Column("p", "<i>P</i>"),
+        Column("holm", "<i>P</i>, Holm"),
     ]
-    note = (
-        "Strata are prognostic groups; no comparison is causal. All but the first row of each endpoint are secondary."
-    )
+    note = "Unit: patient. Strata are prognostic groups; no comparison is causal. All but the first row of each endpoint are secondary."
     body = html_table(rows, columns, stub="test", group="endpoint")
     return material.table("Comparison of the strata", body, [note])
 
@@ -184,6 +227,7 @@ SURVIVAL = Section(
         ("Event-free survival", curves("EFS")),
         ("Overall survival", curves("OS")),
         ("Survival at fixed times", estimates),
+        ("Restricted mean and follow-up", summaries),
         ("Comparison of the strata", comparisons),
         ("Cumulative incidence", incidence),
         ("Cumulative incidence at 1 year", incidence_at),

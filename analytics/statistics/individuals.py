@@ -50,7 +50,8 @@ def _swimmer(frames: StudyFrames, blasts_from_pct: float) -> pl.DataFrame:
     columns = ["person_id", "kind", "start_day", "end_day", "label"]
     days = [pl.col(day).cast(pl.Float64).round(2) for day in ("start_day", "end_day")]
     rows = pl.concat([part.with_columns(days).select(columns) for part in parts])
-    rows = rows.join(lanes.select("person_id", "lane", "stratum"), on="person_id")
+    # The marrow after one course may be the one before the next.
+    rows = rows.unique(maintain_order=True).join(lanes.select("person_id", "lane", "stratum"), on="person_id")
     rows = rows.filter(pl.col("start_day").is_not_null()).sort("lane", "start_day", "kind", "label")
     return tidy("swimmer", rows.select("lane", "stratum", *columns[1:]).iter_rows(named=True))
 

@@ -14,6 +14,7 @@ from analytics.statistics.survival import kaplan_meier, survival_point
 from analytics.statistics.tests import fisher, two_by_two
 
 Row = dict[str, object]
+_SEPARATED = 20  # a standard error of a log hazard ratio that says there is no maximum
 _CD19 = {"cd19_loss_complete": "antigen on blasts", "cd19_loss_2missing": "peripheral B cells"}
 
 
@@ -51,6 +52,10 @@ def delayed_entry_rows(frames: StudyFrames, parameters: StatisticsParameters) ->
             "definition": "time from diagnosis, delayed entry at the first bag",
         }  # fmt: skip
         for term in cox(late, STRATA[1:], entry="entry", confidence=parameters.confidence).terms:
+            if term.se is not None and term.se > _SEPARATED:
+                yield head | {"stratum": term.name, "quantity": "HR vs CR_MRDneg", "n": term.n, "events": term.events,
+                              "note": "not estimable: a stratum without an event"}  # fmt: skip
+                continue
             said = f"{left_out} without a diagnosis date" if left_out else None
             yield head | {
                 "stratum": term.name, "quantity": "HR vs CR_MRDneg", "estimate": term.ratio, "p": term.p,

