@@ -1,8 +1,13 @@
-"""The study on any OMOP CDM 5.4: open_cdm, load_study, check_study, derive; then results_tables and episode_tables.
+"""The study on any OMOP CDM 5.4, in a few words that give polars frames.
 
 cdm = open_cdm("duckdb:///omop.duckdb")
-derived = derive(cdm, load_study("blinatumomab"))
+study = load_study("blinatumomab")           # or a YAML file that extends it
+derived = derive(cdm, study)                 # patients, courses, lab_windows, events, counters, …
+tables = all_results(derived, study, variants=derive_variants(cdm, study))
+print(compare_studies(cdm, study, load_study("mine.yaml")).text())
 """
+
+from typing import TYPE_CHECKING, Any
 
 from analytics.cdm import Cdm, open_cdm
 from analytics.checks import StudyCheck, check_study
@@ -10,14 +15,35 @@ from analytics.derive import Derived, derive
 from analytics.episodes import episode_tables
 from analytics.study import Study, load_study
 from analytics.tables import results_tables
+from analytics.variants import derive_variants
+
+if TYPE_CHECKING:
+    from analytics.compare import Comparison, compare_studies
+    from analytics.results import all_results
+
+_WITH_STATISTICS = {"Comparison": "compare", "compare_studies": "compare", "all_results": "results"}
+"""Loaded when asked for: their libraries take seconds to import, and not every command needs them."""
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _WITH_STATISTICS:
+        raise AttributeError(f"module 'analytics' has no attribute {name!r}")
+    from importlib import import_module
+
+    return getattr(import_module(f"analytics.{_WITH_STATISTICS[name]}"), name)
+
 
 __all__ = [
     "Cdm",
+    "Comparison",
     "Derived",
     "Study",
     "StudyCheck",
+    "all_results",
     "check_study",
+    "compare_studies",
     "derive",
+    "derive_variants",
     "episode_tables",
     "load_study",
     "open_cdm",

@@ -101,7 +101,8 @@ def _concept_sets(sets: ConceptSets, study: Study) -> list[_Line]:
         ("other concept sets", WARNING if empty else OK, len(named) - len(empty), f"empty: {detail}" if empty else "")
     )
     unresolved = sets.unresolved.height
-    lines.append(("members not in this vocabulary", WARNING if unresolved else OK, unresolved, ""))
+    told = f"of {sets.members.height}; no row with these codes is recognised" if unresolved else ""
+    lines.append(("members not in this vocabulary", WARNING if unresolved else OK, unresolved, told))
     return lines
 
 
@@ -138,6 +139,8 @@ def _bag_detail(bags: int, orders: int) -> str:
 
 
 def _share(check: str, n: int, of: int, cost: str) -> _Line:
+    if not of:
+        return check, WARNING, 0, "there is no bag"
     return check, OK if n == of else WARNING, n, "" if n == of else f"of {of}; without one {cost}"
 
 

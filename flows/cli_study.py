@@ -6,10 +6,12 @@ from typing import Annotated
 import typer
 
 from etl.errors import StudyError, UsageError
+from flows import study_commands
 from flows.console import progress, say, show, show_json, table
 from flows.options import Database, Json
 
 study_app = typer.Typer(help="The study on an OMOP CDM.", no_args_is_help=True)
+study_commands.register(study_app)
 StudyFile = Annotated[
     Path | None, typer.Option("--study", help="Folder of a study, or its study.yaml; default: blina's own.")
 ]
@@ -112,8 +114,6 @@ def check(db: Database, study: StudyFile = None, as_json: Json = False) -> None:
 def _study(given: Path | None) -> str | Path:
     if given is None:
         return "blinatumomab"
-    if given.is_file():
-        return given.parent
-    if not given.is_dir():
+    if not given.exists():
         raise UsageError(f"{given}: no such study folder or file")
     return given

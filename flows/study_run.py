@@ -17,6 +17,7 @@ from analytics import (
     StudyCheck,
     check_study,
     derive,
+    derive_variants,
     episode_tables,
     load_study,
     open_cdm,
@@ -121,9 +122,10 @@ def run_study(
         warnings = _answerable(check_study(cdm, plan))
         progress("derive courses and outcomes")
         derived = derive(cdm, plan)
+        variants = derive_variants(cdm, plan)
         source = _described(cdm)
     progress("analyse")
-    tables = all_results(derived, plan)
+    tables = all_results(derived, plan, variants=variants)
     invented = _is_synthetic(synthetic, settings, source)
     progress("write results")
     run = last_run(database)

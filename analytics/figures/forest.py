@@ -12,6 +12,7 @@ _SITE_MODELS = {
     "firth_logistic_site": ("OR", "Non-response", "non-response, OR"),
     "firth_cox_site": ("HR", "Event-free survival", "EFS, HR"),
 }
+_DECADES, _MOST_TICKS = (0.01, 0.1, 1, 10, 100), 7
 _TICKS = (0.01, 0.03, 0.1, 0.3, 1, 3, 10, 30, 100, 300)
 
 
@@ -24,7 +25,12 @@ def model_heading(row: Row) -> str:
     """The heading of a block of rows: model, outcome, coding."""
     coding, _, site = str(row["coding"] or "").partition(", ")
     kind = {"nested": ", nested coding", "exclusive": ", exclusive coding", "stratum": ", by stratum"}.get(coding, "")
-    return f"{word(row['model'])}: {word(row['outcome']).lower()}{kind}{', ' if site else ''}{site}"
+    return f"{word(row['model'])}: {_inline(word(row['outcome']))}{kind}{', ' if site else ''}{site}"
+
+
+def _inline(text: str) -> str:
+    """A name inside a sentence: a capital goes unless it belongs to an abbreviation."""
+    return text if text[1:2].isupper() or text[1:2].isdigit() else text[:1].lower() + text[1:]
 
 
 def term_name(row: Row) -> str:
@@ -126,6 +132,8 @@ def _scale(axes: Axes, models: pl.DataFrame, rows: int) -> None:
     axes.set_xlim(low, high)
     axes.set_ylim(-0.6, rows - 0.4)
     ticks = [tick for tick in _TICKS if low <= tick <= high]
+    if len(ticks) > _MOST_TICKS:
+        ticks = [tick for tick in ticks if tick in _DECADES]
     axes.set_xticks(ticks, [f"{tick:g}" for tick in ticks])
     axes.set_xticks([], minor=True)
     axes.set_yticks([])

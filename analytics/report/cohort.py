@@ -23,6 +23,7 @@ from analytics.figures.wording import (
     spell,
     word,
 )
+from analytics.report.landing import with_landing
 from analytics.report.material import Material, Section
 from analytics.report.tables import Column, html_table
 
@@ -65,7 +66,7 @@ _LEVEL_ORDER = {
     "km_stratum": STRATA,
     "genetics": ("NONE", "OTHER_POOR"),
 }
-_VALUE_UNITS = {"interrupted": "hours", "delivered days": "days", "planned days": "days"}
+_VALUE_UNITS = {"interrupted": "hours", "bag hours": "hours", "delivered days": "days", "planned days": "days"}
 _LEVELS = {"F": "Girls", "M": "Boys", "female": "Girls", "male": "Boys"}
 _YES_NO = {"0": "No", "1": "Yes", "false": "No", "true": "Yes"}
 
@@ -90,9 +91,8 @@ def level_name(level: str, levels: set[str]) -> str:
 def attrition(material: Material) -> str:
     """F1."""
     table = material.need("attrition", "step", "unit", "n", "excluded", "reason")
-    note = (
-        "Each box counts what is left after the step; the units change where courses are counted instead of patients."
-    )
+    table = with_landing(table, material.maybe("landing", "step", "n", "reason"))
+    note = "Each box counts what is left after the step; the unit changes from resources to patients to courses."
     return material.figure(draw_attrition(table), [note])
 
 
@@ -198,8 +198,37 @@ def classification(material: Material) -> str:
         "it showed just before the first bag. Stratum: which survival curve (assumed, <code>stratum@1</code>). The "
         "three are different questions."
     )
+    notes = [note, _published_margins(material)]
     body = html_table(rows, columns, stub="state", group="indication")
-    return material.table("Indication × marrow before course 1 × survival stratum", body, [note])
+    return material.table("Indication × marrow before course 1 × survival stratum", body, notes)
+
+
+_MARGINS = {
+    "Indication": (("PUB-IND-RR", "R/R"), ("PUB-IND-MRD", "CR-MRDpos"), ("PUB-IND-DELAY", "chemotherapy delay")),
+    "Marrow before course 1": (("PUB-STATE-RR", "R/R"), ("PUB-STATE-MRD", "MRD-positive")),
+}
+_DERIVED_MARGINS = {
+    "Marrow before course 1": (("DER-STATE-NEG", "MRD-negative"),),
+    "Survival stratum": (("DER-KM-RR", "R/R"), ("DER-KM-MRD", "CR-MRDpos"), ("DER-KM-NEG", "CR-MRDneg")),
+}
+
+
+def _published_margins(material: Material) -> str:
+    """The published margins, and apart from them those derived by arithmetic."""
+    said = []
+    for name, how, margins in (
+        ("published_vs_computed", "Published", _MARGINS),
+        ("derived_vs_computed", "Derived by arithmetic, not printed", _DERIVED_MARGINS),
+    ):
+        table = material.maybe(name, "id", "published")
+        known = {} if table is None else dict(table.select("id", "published").iter_rows())
+        parts = [
+            f"{what}: {', '.join(f'{label} {known[key]}' for key, label in pairs if key in known)}"
+            for what, pairs in margins.items()
+            if any(key in known for key, _ in pairs)
+        ]
+        said += [f"{how}. {'; '.join(parts)}."] if parts else []
+    return escape(" ".join(said))
 
 
 def _margin_row(indication: str, state: str, cells: pl.DataFrame, strata: list[str]) -> dict[str, Any]:
@@ -225,6 +254,7 @@ def exposure(material: Material) -> str:
             }
         )
     rows.sort(key=lambda row: row["variable"] == "Courses")
+    rows += _exposure_findings(material)
     columns = [Column("level", "Exposure", "left"), Column("n", "n/N (%)"), Column("value", "Sum or median")]
     note = (
         "Courses are derived from single bags (assumed, <code>course@1</code>): a gap of more than 7 days starts a "
@@ -243,6 +273,48 @@ def swimmer(material: Material) -> str:
     return material.figure(draw_swimmer(table), [note])
 
 
+_FINDINGS = {
+    "dose_unit_unconvertible": "Dose cannot be converted to µg/d",
+    "planned_days_inferred": "Planned length inferred, not ordered",
+}
+
+
+def _exposure_findings(material: Material) -> list[dict[str, Any]]:
+    """Evidence and deviations, from the counters over all sites."""
+    table = material.maybe("counters", "counter", "site", "n", "denominator")
+    if table is None:
+        return []
+    whole = {row["counter"]: row for row in table.filter(pl.col("site") == "all").to_dicts()}
+    return [
+        {
+            "variable": "Courses",
+            "level": words,
+            "n": share(whole[f"dq_{name}"]["n"], whole[f"dq_{name}"]["denominator"]),
+            "value": "",
+        }
+        for name, words in _FINDINGS.items()
+        if f"dq_{name}" in whole
+    ]
+
+
+def site_balance(material: Material) -> str:
+    """A1: standardised mean differences between the sites, one column per pair."""
+    table = material.need("site_balance", "variable", "level", "site_a", "site_b", "smd")
+    pairs = table.select("site_a", "site_b").unique(maintain_order=True).rows()
+    rows = []
+    for variable, level in table.select("variable", "level").unique(maintain_order=True).iter_rows():
+        own = table.filter((pl.col("variable") == variable) & pl.col("level").eq_missing(pl.lit(level)))
+        cells = {(row["site_a"], row["site_b"]): number(row["smd"], 2) for row in own.to_dicts()}
+        name = variable_name(str(variable)) if level is None else f"{variable_name(str(variable))}: {word(level)}"
+        rows.append({"what": name, **{f"{a}|{b}": cells.get((a, b), DASH) for a, b in pairs}})
+    columns = [Column("what", "Characteristic", "left")]
+    columns += [Column(f"{a}|{b}", f"{escape(str(a))} – {escape(str(b))}") for a, b in pairs]
+    note = "Unit: patient. Absolute values above 0.2 to 0.3 are commonly called a difference. Described, not tested."
+    return material.table(
+        "Standardised mean differences between the sites", html_table(rows, columns, stub="what"), [note]
+    )
+
+
 COHORT = Section(
     "cohort",
     "Cohort",
@@ -252,5 +324,6 @@ COHORT = Section(
         ("Classification", classification),
         ("Exposure", exposure),
         ("Swimmer plot", swimmer),
+        ("Balance of the sites", site_balance),
     ),
 )

@@ -2,6 +2,7 @@
 
 import json
 import re
+from html import escape
 from typing import Any
 
 import polars as pl
@@ -11,7 +12,16 @@ from analytics.report.material import Material, Section
 from analytics.report.tables import Column, html_table
 
 _PATTERN_SIGNS = ("(?i)", "\\", "^")
-_SOURCE_RULES = ("words", "_analytes", "_percent", "inpatient", "units_cells", "exposure_type")
+_SOURCE_RULES = (
+    "words",
+    "_analytes",
+    "cytokine",
+    "last_contact",
+    "_percent",
+    "inpatient",
+    "units_cells",
+    "exposure_type",
+)
 _STATISTICS = "statistics."
 _LONG = 320
 _SHORT = {
@@ -125,18 +135,76 @@ def _key(key: str) -> str:
     return spell(" ".join(parts))
 
 
+_SENTENCES = (
+    (
+        "Patients: age below {fas.age_below_years} years at the first bag, B-ALL recorded up to "
+        "{ball.days_after_first_bag} days after it."
+    ),
+    (
+        "Bags are joined to courses: gaps below {gap_bag_change_h} h are bag changes, gaps of more than "
+        "{gap_new_course_d} days start a new course."
+    ),
+    (
+        "Marrow before a course: last adequate one from day {marrow_pre.first_day} to day {marrow_pre.last_day} of its "
+        "first bag; after it: first from day {marrow_post.first_day} to day {marrow_post.last_day} after its end, else "
+        "the last from day {marrow_post.else_first_day} to day {marrow_post.else_last_day}."
+    ),
+    "MRD is positive from {mrd_positive.from_pct}%; high MRD is from {high_mrd.from_pct}% before course 1.",
+    (
+        "Complete remission in the state R/R: blasts below {m_class.m2_from_pct}%, neutrophils above {cr.anc_above} "
+        "and platelets above {cr.plt_above} ×10⁹/L from day {cr.first_day} to day {cr.last_day} of that marrow."
+    ),
+    "Chemotherapy delay: at least {chemo_delay.from_days} days between the planned block and the first bag.",
+    (
+        "T cells: last value from day {tcell_pre.first_day} to day {tcell_pre.last_day} before, first value up to day "
+        "{tcell_post.days_after_end} after the end of course 1."
+    ),
+    (
+        "Survival horizon: {statistics.horizon_days} days; landmark: {statistics.landmark_days} days; "
+        "{statistics.permutations} permutations, {statistics.bootstrap} bootstrap resamples, seed {statistics.seed}."
+    ),
+    "Data lock: {data_lock.date}.",
+)
+"""The methods in words; a sentence whose parameters this run does not know is left out."""
+
+
+def methods_text(material: Material) -> str:
+    """The methods as prose, every number from the parameters in force."""
+    known = _values(_settings(material))
+    said = []
+    for pattern in _SENTENCES:
+        names = re.findall(r"{([^}]+)}", pattern)
+        if all(known.get(name) is not None for name in names):
+            said.append(re.sub(r"{([^}]+)}", lambda found: _plain(known[found.group(1)]), pattern))
+    return f'<p class="lead">{escape(" ".join(said))}</p>' if said else ""
+
+
+def _values(settings: pl.DataFrame) -> dict[str, object]:
+    """The parameters by `name` and `name.part`."""
+    known: dict[str, object] = {}
+    for row in settings.to_dicts():
+        try:
+            value = json.loads(str(row["value"] or "null"))
+        except json.JSONDecodeError:
+            value = row["value"]
+        known[str(row["name"])] = value
+        if isinstance(value, dict):
+            known |= {f"{row['name']}.{part}": inner for part, inner in value.items()}
+    return known
+
+
 def methods(material: Material) -> str:
-    """The statistical methods as text, from the tables' own method columns and the parameters in force."""
-    said = [
-        _methods_of(material, "Survival", "survival_summary", "measure"),
-        _methods_of(material, "Models", "models", "model"),
-        _methods_of(material, "Paired values", "paired", "analyte"),
-        _methods_of(material, "Cytokines", "cytokines", "analyte"),
-        _methods_of(material, "Rates", "rates", "event"),
-        _methods_of(material, "Prediction", "prediction", "quantity"),
-        _methods_of(material, "Sensitivity", "sensitivity", "analysis_id"),
-    ]
-    rows = [row for part in said for row in part]
+    """The statistical methods, from the tables' own method columns."""
+    sources = (
+        ("Survival", "survival_summary"),
+        ("Models", "models"),
+        ("Paired values", "paired"),
+        ("Cytokines", "cytokines"),
+        ("Rates", "rates"),
+        ("Prediction", "prediction"),
+        ("Sensitivity", "sensitivity"),
+    )
+    rows = [row for topic, name in sources for row in _methods_of(material, topic, name)]
     columns = [Column("topic", "Analysis", "left"), Column("text", "Method", "left")]
     fixed = (
         "Proportions: Clopper–Pearson and Wilson intervals. Survival: Kaplan–Meier, Greenwood standard error, log-log "
@@ -146,8 +214,8 @@ def methods(material: Material) -> str:
     return material.table("Statistical methods", html_table(rows, columns, stub="topic"), [fixed])
 
 
-def _methods_of(material: Material, topic: str, name: str, by: str) -> list[dict[str, Any]]:
-    table = material.maybe(name, "method", by)
+def _methods_of(material: Material, topic: str, name: str) -> list[dict[str, Any]]:
+    table = material.maybe(name, "method")
     if table is None:
         return []
     texts = [sentence(str(text)) for text in table["method"].drop_nulls().unique(maintain_order=True).to_list()]
@@ -157,5 +225,10 @@ def _methods_of(material: Material, topic: str, name: str, by: str) -> list[dict
 DEFINITIONS = Section(
     "definitions",
     "Definitions and methods",
-    (("Definitions in force", definitions), ("Reading rules", reading_rules), ("Methods", methods)),
+    (
+        ("Methods in words", methods_text),
+        ("Methods", methods),
+        ("Definitions in force", definitions),
+        ("Reading rules", reading_rules),
+    ),
 )

@@ -136,7 +136,7 @@ def _model_table(table: pl.DataFrame) -> str:
             "label": term_name(row),
             "measure": measure_name(row["model"]),
             "ratio": ratio(row["estimate"]),
-            "ci": ratio_interval(row["lower"], row["upper"]),
+            "ci": (interval if measure_name(row["model"]) == "%" else ratio_interval)(row["lower"], row["upper"]),
             "p": p_value(row["p"]),
         }
         for row in table.to_dicts()

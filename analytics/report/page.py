@@ -22,6 +22,7 @@ from analytics.report.response import RESPONSE
 from analytics.report.sensitivity import SENSITIVITY
 from analytics.report.summary import render_summary
 from analytics.report.survival import SURVIVAL
+from analytics.statistics.tables import CONTAINS_INDIVIDUALS
 
 SECTIONS = (
     COHORT,
@@ -37,6 +38,12 @@ SECTIONS = (
     PROVENANCE,
 )
 """The chapters in the order of the page."""
+
+_TOGETHER = "Made from aggregate result tables only; no row of a patient is in this page."
+_ALONE = (
+    "Made from result tables only. Some figures show single patients or courses, without identifiers and calendar "
+    "dates: this page stays in the hospital. A run with a smallest cell count makes a page for sharing without them."
+)
 
 
 def render_report(tables: Mapping[str, pl.DataFrame], meta: ReportMeta) -> str:
@@ -54,6 +61,7 @@ def render_report(tables: Mapping[str, pl.DataFrame], meta: ReportMeta) -> str:
         statement=SYNTHETIC if meta.synthetic else REAL,
         style=_asset("style.css"),
         summary=summary,
+        contents=_ALONE if any(name in tables for name in CONTAINS_INDIVIDUALS) else _TOGETHER,
         chapters=chapters,
     )
 

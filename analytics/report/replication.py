@@ -1,5 +1,8 @@
 """Published beside computed (T10, F10), and the wording that keeps it from over-claiming."""
 
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
 from html import escape
 
 import polars as pl
@@ -50,30 +53,123 @@ def figure(material: Material) -> str:
 
 
 def sheet(material: Material) -> str:
-    """T10: the whole sheet, with a tally in front."""
+    """T10: the whole sheet: published and own value, own interval, prediction interval, verdict, what limits it."""
     table = _sheet(material)
+    rows = []
+    numbers: dict[str, int] = {}
+    for row in table.to_dicts():
+        said = Remarks.of(row["note"])
+        marks = [str(numbers.setdefault(one, len(numbers) + 1)) for one in said.rest]
+        rows.append(
+            {
+                "quantity": sentence(quantity(row["quantity"])),
+                "unit": _UNITS.get(str(row["unit_of_analysis"])) or word(row["unit_of_analysis"]),
+                "published": row["published"],
+                "computed": row["computed"] or DASH,
+                "ci": said.interval,
+                "prediction": said.prediction,
+                "match": verdict(row["match"]) + said.verdict,
+                "note": ", ".join(marks),
+            }
+        )
+    columns = [
+        Column("quantity", "Quantity", "left"),
+        Column("unit", "Unit", "left"),
+        Column("published", "Published"),
+        Column("computed", "Computed"),
+        Column("ci", "Own 95% CI (%)"),
+        Column("prediction", "Prediction (R1)"),
+        Column("match", "As printed; verdict", "left"),
+        Column("note", "Remarks", "left"),
+    ]
+    same = sum(1 for row in table.to_dicts() if verdict(row["match"]) == "same")
+    tally = f"{same} of {len(rows)} quantities are equal at the printed number of decimals."
+    rules = (
+        "R1: compatible when the own count lies in the 95% beta-binomial prediction interval from the published count. "
+        "R2: survival is shown side by side. R4: a published P value is never a target. ± in the published survival "
+        "is read as Greenwood’s standard error (assumed; the sign is lost in the provisional text)."
+    )
+    return material.table(
+        "Published and computed", html_table(rows, columns, stub="quantity"), [tally, rules, _listed(numbers), SOURCE]
+    )
+
+
+def derived_sheet(material: Material) -> str:
+    """T10: numbers that the paper does not print and that follow from printed ones; never called published."""
+    table = material.need("derived_vs_computed", *"quantity unit_of_analysis published computed match note".split())
     rows = [
         {
             "quantity": sentence(quantity(row["quantity"])),
-            "unit": _UNITS.get(str(row["unit_of_analysis"])) or word(row["unit_of_analysis"]),
-            "published": row["published"],
+            "unit": word(row["unit_of_analysis"]),
+            "derived": row["published"],
             "computed": row["computed"] or DASH,
             "match": verdict(row["match"]),
-            "note": sentence(str(row["note"] or "")),
+            "note": sentence(dashes(str(row["note"] or "").removeprefix("derived, not printed in the paper: "))),
         }
         for row in table.to_dicts()
     ]
     columns = [
         Column("quantity", "Quantity", "left"),
         Column("unit", "Unit", "left"),
-        Column("published", "Published"),
+        Column("derived", "Derived"),
         Column("computed", "Computed"),
-        Column("match", "As printed", "left"),
-        Column("note", "Note", "left"),
+        Column("match", "Agreement", "left"),
+        Column("note", "Derivation", "left"),
     ]
-    same = sum(1 for row in rows if row["match"] == "same")
-    tally = f"{same} of {len(rows)} quantities are equal at the printed number of decimals."
-    return material.table("Published and computed", html_table(rows, columns, stub="quantity"), [tally, SOURCE])
+    note = "Derived by arithmetic on published numbers, not printed in the paper."
+    return material.table("Derived and computed", html_table(rows, columns, stub="quantity"), [note])
+
+
+def _listed(numbers: Mapping[str, int]) -> str:
+    """The remarks in the order of their numbers."""
+    said = " ".join(f'<span class="remark"><b>{n}</b> {escape(text)}.</span>' for text, n in numbers.items())
+    return f"Remarks. {said}" if said else ""
+
+
+_LABEL = re.compile(r"(?:^|; )(?=(?:published|own|reading|attainability|R\d): )")
+_ASSUMED_SIGN = re.compile(
+    r"(?:the ± sign is lost in the provisional text; )?± is read as the Greenwood standard error \(assumed\)"
+)
+
+
+@dataclass(frozen=True)
+class Remarks:
+    """A note of the sheet taken apart: own interval, prediction, verdict, and what is left to be read."""
+
+    interval: str
+    prediction: str
+    verdict: str
+    rest: tuple[str, ...]
+
+    @classmethod
+    def of(cls, note: object) -> "Remarks":
+        """From the column note; what every row shares (R4, the lost sign) is said once, below the table."""
+        text = "" if note is None else str(note)
+        limits = re.search(r"own 95% CI ([\d.]+)-([\d.]+)%", text)
+        counted = re.search(r"is ((?:not )?compatible) with the 95% beta-binomial prediction (\d+)-(\d+)", text)
+        kept = []
+        for part in _LABEL.split(text):
+            label, _, said = part.partition(": ")
+            if label in ("R1", "R4") or (label == "R2" and limits):
+                continue
+            said = _ASSUMED_SIGN.sub("", said if label in _PLAIN else part)
+            if said.strip("; "):
+                kept.append(sentence(spell(dashes(f"{_PLAIN.get(label, '')}{said.strip('; ')}"))))
+        return cls(
+            f"{limits[1]}–{limits[2]}" if limits else "",
+            f"{counted[2]}–{counted[3]}" if counted else "",
+            f"; {counted[1]}" if counted else "",
+            tuple(kept),
+        )
+
+
+_PLAIN = {"published": "", "own": "own: ", "reading": "", "attainability": "attainability: ", "R5": ""}
+
+
+def dashes(text: str) -> str:
+    """Ranges of numbers with an en dash, relations as signs, quotation marks as printed."""
+    text = re.sub(r"(?<=\d)-(?=\d)", "–", text)
+    return re.sub(r"'([^']*)'", r"“\1”", text)
 
 
 def predictions(material: Material) -> str:
@@ -112,5 +208,11 @@ def _sheet(material: Material) -> pl.DataFrame:
 REPLICATION = Section(
     "published",
     "Published and computed",
-    (("Statement", statement), ("Figure", figure), ("Sheet", sheet), ("Prediction", predictions)),
+    (
+        ("Statement", statement),
+        ("Figure", figure),
+        ("Sheet", sheet),
+        ("Derived numbers", derived_sheet),
+        ("Prediction", predictions),
+    ),
 )

@@ -44,7 +44,8 @@ _PREDICTOR_NOTES = [
     ),
     (
         "Nested coding counts BCR::ABL1 within poor cytogenetics, exclusive coding does not; both are shown. "
-        "CD19 is measured after baseline and is described, not used as a predictor in a model. Exploratory. Adjusted: Benjamini–Hochberg over these factors."
+        "CD19 is measured after baseline and is described, not used as a predictor in a model. Exploratory. "
+        "Adjusted: Benjamini–Hochberg over these factors."
     ),
 ]
 

@@ -57,7 +57,7 @@ def _cohort(material: Material) -> Iterator[str]:
     total = int(table["n"].sum())
     yield (
         f"<strong>{count(total)} children</strong> started blinatumomab: "
-        f"{escape(', '.join(parts))}.{_courses(material)}"
+        f"{escape(', '.join(parts))}.{_courses(material)}{_follow_up(material)}"
     )
 
 
@@ -69,6 +69,15 @@ def _courses(material: Material) -> str:
     days = exposure.filter(pl.col("variable").str.contains("(?i)delivered"))
     sizes = days["denominator"].drop_nulls()
     return f" They received <strong>{count(max(sizes.to_list()))} courses</strong>." if sizes.len() else ""
+
+
+def _follow_up(material: Material) -> str:
+    table = material.maybe("survival_summary", "endpoint", "stratum", "measure", "estimate")
+    if table is None:
+        return ""
+    chosen = (pl.col("endpoint") == "OS") & (pl.col("stratum") == "all") & (pl.col("measure") == "median follow-up")
+    days = table.filter(chosen)["estimate"].drop_nulls().to_list()
+    return f" Median follow-up for survival: {count(days[0])} days (reverse Kaplan–Meier)." if days else ""
 
 
 def _reason(indication: str) -> str:

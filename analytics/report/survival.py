@@ -181,7 +181,10 @@ def comparisons(material: Material) -> str:
         Column("p", "<i>P</i>"),
         Column("holm", "<i>P</i>, Holm"),
     ]
-    note = "Unit: patient. Strata are prognostic groups; no comparison is causal. All but the first row of each endpoint are secondary."
+    note = (
+        "Unit: patient. Strata are prognostic groups; no comparison is causal. All but the first row of each endpoint "
+        "are secondary."
+    )
     body = html_table(rows, columns, stub="test", group="endpoint")
     return material.table("Comparison of the strata", body, [note])
 

@@ -79,7 +79,8 @@ def _note_words(connection: duckdb.DuckDBPyConnection) -> None:
               UNION ALL SELECT concept_id, concept_code FROM standard WHERE vocabulary_id = 'UCUM'
               UNION ALL SELECT concept_id, concept_synonym_name FROM cdm.concept_synonym
               SEMI JOIN standard USING (concept_id))
-            SELECT row_number() OVER (ORDER BY concept_id, name) AS label_id, concept_id, {_PLAIN.format("name")} AS label FROM named"""
+            SELECT row_number() OVER (ORDER BY concept_id, name) AS label_id, concept_id,
+                   {_PLAIN.format("name")} AS label FROM named"""
     )
     connection.execute(
         f"""CREATE OR REPLACE TEMP TABLE label_keys AS

@@ -10,6 +10,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, date, datetime
 from pathlib import Path
+from urllib.parse import unquote
 
 import duckdb
 
@@ -17,10 +18,12 @@ from etl.errors import MappingError, UsageError, did_you_mean
 from etl.mapping.worklist import INFO, unguarded
 from etl.store.reading import reading
 from etl.vocabulary import load_vocabulary, normalise_code, shipped_folder
+from etl.vocabulary.scratch import scratch_database
 from etl.vocabulary.source_to_concept_map import COLUMNS
 
 FILE = "codes/source_to_concept_map.csv"
 STATUSES = ("APPROVED", "UNCHECKED", "AUTO_MAPPED", "AUTO_MAPPED_TO_1", "FLAGGED", "IGNORED", "INVALID_TARGET")
+_TO_A_CONCEPT = ("MAPS_TO", "EVENT")  # the word depends on the version of Usagi
 _NEEDED = ("sourceCode", "mappingStatus", "conceptId")
 _VALID = ("1970-01-01", "2099-12-31")
 
@@ -79,7 +82,8 @@ def _read(path: Path, site: str, reviewer: str) -> tuple[list[_Approved], int, l
     """The approved rows of this site, how many are not approved, and the faults."""
     try:
         with path.open(encoding="utf-8-sig", newline="") as lines:
-            reader = csv.DictReader(lines)
+            # Usagi writes \\" for a quotation mark, a spreadsheet ""; the worklist has no backslash of its own.
+            reader = csv.DictReader(lines, escapechar="\\")
             header = reader.fieldnames or []
             missing = [name for name in _NEEDED if name not in header]
             if missing:
@@ -108,7 +112,8 @@ def _read(path: Path, site: str, reviewer: str) -> tuple[list[_Approved], int, l
 
 
 def _approved(place: str, row: dict[str, str], site: str, reviewer: str) -> tuple[_Approved, list[str]]:
-    code = normalise_code(unguarded(row["sourceCode"]))
+    exact = unquote(row.get(f"{INFO}exactCode", ""))
+    code = normalise_code(exact or unguarded(row["sourceCode"]))
     signed = row.get("statusSetBy") or reviewer
     day, concept_id = _day(row.get("statusSetOn", "")), row["conceptId"]
     kind = row.get("mappingType") or "MAPS_TO"
@@ -118,7 +123,7 @@ def _approved(place: str, row: dict[str, str], site: str, reviewer: str) -> tupl
             (not code, "sourceCode is empty"),
             (not signed, "nobody signed it: statusSetBy is empty, and no reviewer was named"),
             (not concept_id.isdigit() or concept_id == "0", f"conceptId {concept_id!r} is no concept"),
-            (kind != "MAPS_TO", f"mappingType {kind}: only MAPS_TO can be taken over; write this row by hand"),
+            (kind not in _TO_A_CONCEPT, f"mappingType {kind}: only MAPS_TO can be taken over; write this row by hand"),
         )
         if wrong
     ]
@@ -144,7 +149,7 @@ def _concepts(database: str | None, vocabulary: Sequence[Path]) -> Iterator[tupl
         with reading(database) as connection:
             yield connection, "cdm.concept"
         return
-    with duckdb.connect() as connection:
+    with scratch_database() as connection:
         load_vocabulary(connection, [*vocabulary, shipped_folder()])
         yield connection, "vocab.concept"
 

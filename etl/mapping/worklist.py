@@ -1,7 +1,9 @@
 """The worklist: source codes that no standard concept answers yet, with concepts whose names are like theirs.
 
 The file is Usagi's own save format (OHDSI Usagi, File > Open), so that it opens there as in a spreadsheet; what Usagi
-has no column for stands in ADD_INFO columns. `etl.mapping.reviewed` takes the reviewed file back.
+has no column for stands in ADD_INFO columns. Usagi writes a quotation mark as `\\"`, spreadsheets as `""`: so no cell
+holds one, nor a backslash, and a code that has one is spelt out in ADD_INFO:exactCode (percent-encoded).
+`etl.mapping.reviewed` takes the reviewed file back.
 
 A source text is no code. A result ("text value") may say something about one patient: such a text is listed only when
 it has no digit of any script, is short, stands on one line, and came more than once. The rest is counted.
@@ -12,6 +14,7 @@ import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from urllib.parse import quote
 
 import duckdb
 import polars as pl
@@ -24,10 +27,13 @@ from etl.vocabulary import normalise_code, shipped_folder
 from etl.vocabulary.athena import OWN_IDS_FROM
 
 USAGI = (
-    "sourceCode sourceName sourceFrequency sourceAutoAssignedConceptIds {info} matchScore mappingStatus equivalence "
-    "statusSetBy statusSetOn conceptId conceptName domainId mappingType comment createdBy createdOn assignedReviewer"
+    "sourceCode sourceName sourceFrequency sourceAutoAssignedConceptIds {info} matchScore mappingStatus statusSetBy "
+    "statusSetOn conceptId conceptName domainId comment"
 )
-"""The columns of a file that Usagi saves; `{info}` stands for the ADD_INFO columns."""
+"""Columns of a file that Usagi saves; `{info}` stands for the ADD_INFO columns.
+
+Those that Usagi adds by itself are left out, because their words differ from version to version (mappingType).
+"""
 
 INFO = "ADD_INFO:"
 CANDIDATES = 5
@@ -37,7 +43,13 @@ MINIMUM_TEXTS = 2
 _LONGEST_TEXT = 50
 _LONGEST_NAME = 255
 _RISKY_START = ("=", "+", "-", "@", "'", "\t")
-_INFO_COLUMNS = ("site", "sourceVocabulary", "element", *(f"candidate{n}" for n in range(1, CANDIDATES + 1)))
+_INFO_COLUMNS = (
+    "site",
+    "sourceVocabulary",
+    "exactCode",
+    "element",
+    *(f"candidate{n}" for n in range(1, CANDIDATES + 1)),
+)
 
 
 @dataclass(frozen=True)
@@ -78,12 +90,22 @@ def write_worklist(found: Worklist, path: Path) -> None:
     with path.open("w", encoding="utf-8", newline="") as lines:
         writer = csv.DictWriter(lines, columns, restval="", lineterminator="\n")
         writer.writeheader()
+        # Usagi takes neighbours of the same code and name for targets of one code: their names must differ.
+        twice = found.codes.filter(pl.struct("source_code", "source_name").is_duplicated())["item"].to_list()
         for code in found.codes.iter_rows(named=True):
+            if code["item"] in twice:
+                code["source_name"] += f" [{code['site']} {code['source_vocabulary_id']}]"
             writer.writerow(_usagi_row(code, by_item.get(code["item"], [])))
 
 
+def exact_code(code: str) -> str:
+    """A code with a quotation mark or backslash, percent-encoded; empty for any other code."""
+    return quote(code) if '"' in code or "\\" in code else ""
+
+
 def guarded(text: str) -> str:
-    """A cell that no spreadsheet takes for a formula; `unguarded` undoes it."""
+    """A cell that every program reads alike and none takes for a formula; `unguarded` undoes the latter."""
+    text = text.replace('"', "'").replace("\\", "/")
     return f"'{text}" if text.startswith(_RISKY_START) else text
 
 
@@ -97,8 +119,10 @@ def _usagi_row(code: dict[str, object], candidates: list[dict[str, object]]) -> 
     known = [one for one in candidates if int(str(one["concept_id"])) < OWN_IDS_FROM]
     best = known[0] if known else {"score": 0, "concept_id": 0, "concept_name": "", "domain_id": ""}
     shown = {
-        f"{INFO}candidate{one['rank']}": f"{one['concept_id']} | {one['concept_name']} | {one['domain_id']} | "
-        f"{one['vocabulary_id']} {one['concept_code']} | {one['score']}"
+        f"{INFO}candidate{one['rank']}": guarded(
+            f"{one['concept_id']} | {one['concept_name']} | {one['domain_id']} | "
+            f"{one['vocabulary_id']} {one['concept_code']} | {one['score']}"
+        )
         for one in candidates
     }
     return shown | {
@@ -108,17 +132,14 @@ def _usagi_row(code: dict[str, object], candidates: list[dict[str, object]]) -> 
         "sourceAutoAssignedConceptIds": ";".join(str(one["concept_id"]) for one in known),
         f"{INFO}site": code["site"],
         f"{INFO}sourceVocabulary": code["source_vocabulary_id"],
+        f"{INFO}exactCode": exact_code(str(code["source_code"])),
         f"{INFO}element": code["elements"],
         "matchScore": best["score"],
         "mappingStatus": "UNCHECKED",
-        "equivalence": "UNREVIEWED",
         "statusSetOn": 0,
         "conceptId": best["concept_id"],
-        "conceptName": best["concept_name"],
+        "conceptName": guarded(str(best["concept_name"])),
         "domainId": best["domain_id"],
-        "mappingType": "MAPS_TO",
-        "createdBy": "blina",
-        "createdOn": 0,
     }
 
 

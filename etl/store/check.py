@@ -5,7 +5,7 @@ A failure here is a fault of a mapping or of the transform, never of one patient
 """
 
 import duckdb
-from sqlalchemy import Table
+from sqlalchemy import String, Table
 
 import etl.cdm
 
@@ -20,6 +20,9 @@ def problems(work: duckdb.DuckDBPyConnection, source: str, table: Table, *, voca
     limits = {} if vocabulary else etl.cdm.lengths(table)
     tests = {f"{column}: NULL, but the CDM requires a value": f'"{column}" IS NULL' for column in required}
     tests |= {f"{column}: longer than {n} characters": f'length("{column}") > {n}' for column, n in limits.items()}
+    # PostgreSQL cannot hold a NUL; the same rows must fit both databases. The landing gate refuses it long before.
+    texts = () if vocabulary else tuple(c.name for c in table.columns if isinstance(c.type, String))
+    tests |= {f"{column}: holds a NUL character": f'contains("{column}", chr(0))' for column in texts}
     sums = [f"count(*) FILTER ({test})" for test in tests.values()]
     if key:
         tests[f"{key}: the same key more than once"] = key

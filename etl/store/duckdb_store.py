@@ -17,24 +17,25 @@ from sqlalchemy import Table
 
 import etl.cdm
 from etl.errors import CdmError, LockError
-from etl.store import check, ledger, lineage
+from etl.store import steps
 from etl.store.ledger_writer import write_ledger
 from etl.store.lock import RunLock
+from etl.store.sources import (
+    OF_STUDIES,
+    SCHEMAS,
+    Place,
+    content_hash,
+    count,
+    is_vocabulary,
+    refuse_broken,
+    sources,
+    typed_columns,
+)
 from etl.store.store import Run, Written
-from etl.store.work import OUT_TABLES
 
 T = TypeVar("T")
 
 _TARGET = "blina_target"
-_SCHEMAS: dict[str, dict[str, Table]] = {
-    "cdm": etl.cdm.TABLES,
-    "lineage": lineage.TABLES,
-    "ledger": ledger.TABLES,
-    "results": {},
-}
-
-_OF_STUDIES = tuple(("cdm", name) for name in ("episode", "episode_event", "cohort", "cohort_definition"))
-"""Tables that a study writes after the build (etl.cdm.episodes)."""
 
 
 class DuckDBStore:
@@ -67,13 +68,19 @@ class DuckDBStore:
         where it has them, and stay as they are otherwise. The work connection must have no open transaction. Raises
         CdmError, with a line per fault and before anything is written, when the rows break the CDM's promises.
         """
-        sources = _sources(work)
-        _refuse_broken(work, sources)
+        found = sources(work)
+        refuse_broken(work, found)
         with _translated(self.path), self._attached(work):
+            steps.reached("duckdb: target attached")
             with _transaction(work):
-                written = self._replace_tables(work, sources)
+                steps.reached("duckdb: transaction begun")
+                written = self._replace_tables(work, found)
+                steps.reached("duckdb: tables replaced")
                 write_ledger(work, _TARGET, run, written)
+                steps.reached("duckdb: ledger written")
+            steps.reached("duckdb: committed")
             work.execute(f"CHECKPOINT {_TARGET}")
+            steps.reached("duckdb: checkpointed")
         return written
 
     def run_ids(self) -> set[str]:
@@ -113,35 +120,38 @@ class DuckDBStore:
             if "cdm" in schemas and "ledger" not in schemas:
                 raise CdmError(f"{self.path}: holds a CDM that blina did not build; name another file")
             with _transaction(connection):
-                for schema, tables in _SCHEMAS.items():
+                for schema, tables in SCHEMAS.items():
                     connection.execute(f"CREATE SCHEMA IF NOT EXISTS {schema}")
                     for table in tables.values():
                         connection.execute(_create_table(table, schema))
+        steps.reached("duckdb: schemas made")
 
-    def _replace_tables(self, work: duckdb.DuckDBPyConnection, sources: dict[tuple[str, str], str]) -> list[Written]:
+    def _replace_tables(self, work: duckdb.DuckDBPyConnection, found: dict[Place, str]) -> list[Written]:
         """What the study wrote stays only when nothing that it could have read has changed."""
         written = [
-            self._replace_table(work, *where, source) for where, source in sources.items() if where not in _OF_STUDIES
+            self._replace_table(work, *where, source) for where, source in found.items() if where not in OF_STUDIES
         ]
         changed = any(one.replaced and one.schema == "cdm" for one in written)
-        for where in _OF_STUDIES:
-            if changed or _count(work, sources[where]):
-                written.append(self._replace_table(work, *where, sources[where]))
+        for where in OF_STUDIES:
+            if changed or count(work, found[where]):
+                written.append(self._replace_table(work, *where, found[where]))
             else:
-                rows = _count(work, ".".join((_TARGET, *where)))
+                rows = count(work, ".".join((_TARGET, *where)))
                 written.append(Written(*where, rows, replaced=False))
         return written
 
     def _replace_table(self, work: duckdb.DuckDBPyConnection, schema: str, name: str, source: str) -> Written:
-        table = _SCHEMAS[schema][name]
+        table = SCHEMAS[schema][name]
         target = f'{_TARGET}.{schema}."{name}"'
-        rows = _count(work, source)
+        rows = count(work, source)
         if _same_layout(work, table, schema) and _same_rows(work, table, source, target):
             return Written(schema, name, rows, replaced=False)
         # A new table instead of DELETE: as fast, leaves no dead rows behind, and follows a change of the columns.
         work.execute(f"DROP TABLE IF EXISTS {target}")
+        steps.reached("duckdb: table dropped")
         work.execute(_create_table(table, f"{_TARGET}.{schema}"))
-        work.execute(f"INSERT INTO {target} SELECT {_columns(table)} FROM {source}")
+        work.execute(f"INSERT INTO {target} SELECT {typed_columns(table)} FROM {source}")
+        steps.reached("duckdb: table filled")
         return Written(schema, name, rows, replaced=True)
 
     @contextmanager
@@ -179,39 +189,8 @@ class DuckDBStore:
             time.sleep(0.2)
 
 
-def _sources(work: duckdb.DuckDBPyConnection) -> dict[tuple[str, str], str]:
-    """Where the rows of each target table are in the work database."""
-    loaded = {
-        row[0] for row in work.execute("SELECT table_name FROM duckdb_tables() WHERE schema_name = 'vocab'").fetchall()
-    }
-    sources = {("cdm", name): f'out."{name}"' for name in OUT_TABLES}
-    sources |= {("cdm", name): f'vocab."{name}"' for name in etl.cdm.VOCABULARY_TABLES if name in loaded}
-    return sources | {("lineage", name): f'lin."{name}"' for name in lineage.TABLES}
-
-
-def _refuse_broken(work: duckdb.DuckDBPyConnection, sources: dict[tuple[str, str], str]) -> None:
-    found = [
-        problem
-        for (schema, name), source in sources.items()
-        for problem in check.problems(
-            work, source, _SCHEMAS[schema][name], vocabulary=name in etl.cdm.VOCABULARY_TABLES
-        )
-    ]
-    if found:
-        raise CdmError("the rows that were made break the rules of the CDM; nothing was written", problems=found)
-
-
 def _create_table(table: Table, schema: str) -> str:
-    return etl.cdm.create_table(table, schema, required=table.name not in etl.cdm.VOCABULARY_TABLES)
-
-
-def _columns(table: Table) -> str:
-    return ", ".join(f'CAST("{column.name}" AS {etl.cdm.duckdb_type(column)})' for column in table.columns)
-
-
-def _count(work: duckdb.DuckDBPyConnection, relation: str) -> int:
-    row = work.execute(f"SELECT count(*) FROM {relation}").fetchone()
-    return int(row[0]) if row else 0
+    return etl.cdm.create_table(table, schema, required=not is_vocabulary(table.name))
 
 
 def _same_layout(work: duckdb.DuckDBPyConnection, table: Table, schema: str) -> bool:
@@ -225,13 +204,9 @@ def _same_layout(work: duckdb.DuckDBPyConnection, table: Table, schema: str) -> 
 
 def _same_rows(work: duckdb.DuckDBPyConnection, table: Table, source: str, target: str) -> bool:
     """Whether two relations hold the same rows in any order: their number, and the sum of 64-bit hashes of the rows."""
-    if _count(work, source) != _count(work, target):
+    if count(work, source) != count(work, target):
         return False
-    sums = [
-        work.execute(f"SELECT sum(hash({_columns(table)})::HUGEINT) FROM {relation}").fetchone()
-        for relation in (source, target)
-    ]
-    return sums[0] == sums[1]
+    return content_hash(work, table, source) == content_hash(work, table, target)
 
 
 @contextmanager

@@ -76,6 +76,16 @@ written = Table(
 TABLES: dict[str, Table] = {table.name: table for table in (run, file, resource, count, written)}
 """The lasting tables of schema `ledger`."""
 
+content = Table(
+    "content",
+    MetaData(),
+    Column("table_schema", String(40), primary_key=True),
+    Column("table_name", String(64), primary_key=True),
+    Column("n", BigInteger, nullable=False),
+    Column("content_hash", String(64), nullable=False),  # etl.store.sources.content_hash
+)
+"""What each table was filled with, where reading it back would cost more than filling it: on a server."""
+
 _WORK = MetaData()
 
 WORK_TABLES: dict[str, Table] = {

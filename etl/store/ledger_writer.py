@@ -1,6 +1,11 @@
-"""Writes what a run has to tell into the ledger, inside the transaction that replaces the CDM."""
+"""Writes what a run has to tell into the ledger, inside the transaction that replaces the CDM.
+
+The statements are the same for every database. `{ledger}` is its ledger schema, `{met}` and `{files}` are the tables
+with what the run met, `{counts}` those of its counts, `{run}` the placeholder of the run id.
+"""
 
 import json
+from typing import Any
 
 import duckdb
 
@@ -8,8 +13,7 @@ from etl.store.store import Run, Written, utc_now
 
 # A resource version is the same when it is the same bytes at the same place of the same file. When a run meets a file
 # twice under two names, its resources are there twice; the copy that was kept is the one to remember.
-_MET = """
-CREATE OR REPLACE TEMP TABLE blina_met AS
+MET = """
 SELECT resource.* EXCLUDE (file), file.sha256 AS file_sha256
 FROM led.resource JOIN led.file USING (file)
 QUALIFY row_number() OVER (
@@ -17,6 +21,14 @@ QUALIFY row_number() OVER (
     ORDER BY outcome = 'kept' DESC, outcome, reason
 ) = 1
 """
+"""The resource versions that a run met, from the work database."""
+
+FILES = """
+SELECT site, sha256, any_value(bytes) AS bytes, left(sha256(coalesce(min(name), '')), 16) AS name_hash,
+    any_value(resources) AS resources
+FROM led.file GROUP BY site, sha256
+"""
+"""The files that a run met, from the work database; the name leaves it as a hash only."""
 
 _SAME = """
     known.site = met.site AND known.resource_type = met.resource_type AND known.file_sha256 = met.file_sha256
@@ -24,52 +36,59 @@ _SAME = """
     AND known.content_hash IS NOT DISTINCT FROM met.content_hash
 """
 
+_COLUMNS = 'site, resource_type, fhir_id, version, updated, content_hash, file_sha256, "at", outcome, reason'
+
 _CHANGED_OUTCOMES = f"""
-UPDATE {{ledger}}.resource AS known SET outcome = met.outcome, reason = met.reason, run_id = $run
-FROM temp.blina_met AS met
+UPDATE {{ledger}}.resource AS known SET outcome = met.outcome, reason = met.reason, run_id = {{run}}
+FROM {{met}} AS met
 WHERE {_SAME}
     AND (known.outcome IS DISTINCT FROM met.outcome OR known.reason IS DISTINCT FROM met.reason)
 """
 
 _NEW_RESOURCES = f"""
-INSERT INTO {{ledger}}.resource BY NAME
-SELECT met.*, $run AS run_id
-FROM temp.blina_met AS met ANTI JOIN {{ledger}}.resource AS known ON {_SAME}
+INSERT INTO {{ledger}}.resource ({_COLUMNS}, run_id)
+SELECT {_COLUMNS}, {{run}} FROM {{met}} AS met
+WHERE NOT EXISTS (SELECT 1 FROM {{ledger}}.resource AS known WHERE {_SAME})
 """
 
 _NEW_FILES = """
-INSERT INTO {ledger}.file BY NAME
-SELECT met.site, met.sha256, any_value(met.bytes) AS bytes, left(sha256(coalesce(min(met.name), '')), 16) AS name_hash,
-    $run AS first_run, any_value(met.resources) AS resources
-FROM led.file AS met ANTI JOIN {ledger}.file AS known ON known.site = met.site AND known.sha256 = met.sha256
-GROUP BY met.site, met.sha256
+INSERT INTO {ledger}.file (site, sha256, bytes, name_hash, resources, first_run)
+SELECT site, sha256, bytes, name_hash, resources, {run} FROM {files} AS met
+WHERE NOT EXISTS (SELECT 1 FROM {ledger}.file AS known WHERE known.site = met.site AND known.sha256 = met.sha256)
 """
 
-_COUNTS = "INSERT INTO {ledger}.count BY NAME SELECT $run AS run_id, * FROM led.count"
+_COUNTS = """
+INSERT INTO {ledger}.count (run_id, site, resource_type, outcome, reason, n)
+SELECT {run}, site, resource_type, outcome, reason, n FROM {counts}
+"""
+
+STATEMENTS: tuple[str, ...] = (_NEW_FILES, _CHANGED_OUTCOMES, _NEW_RESOURCES, _COUNTS)
+"""Files and versions that are known stay as they are; a version whose outcome changed gets it and this run's id."""
+
+OF_A_RUN: tuple[str, ...] = ("run", "count", "written")
+"""The tables of which every run writes its own rows: the same run id again replaces what it said."""
 
 
 def write_ledger(work: duckdb.DuckDBPyConnection, target: str, run: Run, written: list[Written]) -> None:
-    """Adds the run, its new files, resource versions, counts and written tables to `target`.ledger.
-
-    Files and resource versions that are already known stay as they are; a version whose outcome changed (another
-    mapping, another vocabulary) gets the new one and this run's id. The same run id again replaces what it said.
-    """
-    ledger = f"{target}.ledger"
-    work.execute(_MET)
-    for table in ("run", "count", "written"):
-        work.execute(f'DELETE FROM {ledger}."{table}" WHERE run_id = ?', [run.run_id])
-    _insert_run(work, ledger, run)
-    for statement in (_NEW_FILES, _CHANGED_OUTCOMES, _NEW_RESOURCES, _COUNTS):
-        work.execute(statement.format(ledger=ledger), {"run": run.run_id})
-    work.executemany(
-        f"INSERT INTO {ledger}.written VALUES (?, ?, ?, ?, ?)",
-        [[run.run_id, one.schema, one.table, one.rows, "replaced" if one.replaced else "unchanged"] for one in written],
-    )
+    """Adds the run, its new files, resource versions, counts and written tables to the attached `target`.ledger."""
+    names = {"ledger": f"{target}.ledger", "met": "temp.blina_met", "files": "temp.blina_files", "counts": "led.count"}
+    work.execute(f"CREATE OR REPLACE TEMP TABLE blina_met AS {MET}")
+    work.execute(f"CREATE OR REPLACE TEMP TABLE blina_files AS {FILES}")
+    for table in OF_A_RUN:
+        work.execute(f'DELETE FROM {target}.ledger."{table}" WHERE run_id = ?', [run.run_id])
+    row = run_row(run)
+    marks = ", ".join("?" for _ in row)
+    work.execute(f"INSERT INTO {target}.ledger.run ({', '.join(row)}) VALUES ({marks})", list(row.values()))
+    for statement in STATEMENTS:
+        work.execute(statement.format(**names, run="$run"), {"run": run.run_id})
+    work.executemany(f"INSERT INTO {target}.ledger.written VALUES (?, ?, ?, ?, ?)", written_rows(run, written))
     work.execute("DROP TABLE temp.blina_met")
+    work.execute("DROP TABLE temp.blina_files")
 
 
-def _insert_run(work: duckdb.DuckDBPyConnection, ledger: str, run: Run) -> None:
-    row = {
+def run_row(run: Run) -> dict[str, Any]:
+    """The row of a run that finishes now, by column of `ledger.run`."""
+    return {
         "run_id": run.run_id,
         "started_at": run.started_at,
         "finished_at": utc_now(),
@@ -80,5 +99,10 @@ def _insert_run(work: duckdb.DuckDBPyConnection, ledger: str, run: Run) -> None:
         "outcome": run.outcome,
         "policies": json.dumps(run.policies, sort_keys=True, ensure_ascii=False, default=str),
     }
-    names, marks = ", ".join(row), ", ".join("?" for _ in row)
-    work.execute(f"INSERT INTO {ledger}.run ({names}) VALUES ({marks})", list(row.values()))
+
+
+def written_rows(run: Run, written: list[Written]) -> list[list[Any]]:
+    """The rows of `ledger.written`, in its order of columns."""
+    return [
+        [run.run_id, one.schema, one.table, one.rows, "replaced" if one.replaced else "unchanged"] for one in written
+    ]

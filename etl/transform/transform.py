@@ -248,7 +248,8 @@ def _unresolved(work: duckdb.DuckDBPyConnection, stages: Sequence[Stage]) -> pl.
                             AND i.type = s."rt_{lookup.reference}" AND i.id = s."ri_{lookup.reference}"
                           WHERE s.outcome IS NULL AND i.row_id IS NULL AND s."{"r_" + lookup.reference}" IS NOT NULL
                           GROUP BY s.site"""
-                if lookup.reference not in stage.plan.referrals and one not in counts:
+                detail = lookup.table == "visit_detail"  # most visits have no parts: nothing is missing
+                if lookup.reference not in stage.plan.referrals and not detail and one not in counts:
                     counts.append(one)
     nothing = (
         "SELECT NULL::VARCHAR AS site, NULL::VARCHAR AS resource_type, NULL::VARCHAR AS element, 0 AS n WHERE false"

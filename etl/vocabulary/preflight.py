@@ -13,6 +13,7 @@ import duckdb
 from etl.errors import VocabularyError
 from etl.store.reading import reading
 from etl.vocabulary.athena import RELEASE_LIMIT, Release, athena_files, load_vocabulary, raw_rows, shipped_folder
+from etl.vocabulary.scratch import scratch_database
 
 REQUIRED_VOCABULARIES = ("None", "BLINA", "CDM", "Gender", "LOINC", "RxNorm", "SNOMED", "Type Concept", "UCUM", "Visit")
 """Without these no load makes sense: a missing vocabulary shows only as missing `Maps to` later."""
@@ -65,7 +66,7 @@ def check_vocabulary(
         downloaded |= _vocabularies(files)
     # Asked of the download alone: the few concepts that come with blina would hide that a vocabulary is missing.
     problems += [_MISSING.format(one) for one in required if one not in downloaded]
-    with duckdb.connect() as work:
+    with scratch_database() as work:
         release = load_vocabulary(work, [*folders, shipped_folder()])
         problems += preflight(work)
         if database is not None:
@@ -135,7 +136,7 @@ def _vocabularies(files: dict[str, Path]) -> set[str]:
 
 
 def _folder_problems(files: dict[str, Path]) -> Iterator[str]:
-    with duckdb.connect() as work:
+    with scratch_database() as work:
         for table, note in {
             "concept_relationship": "no code maps to a standard concept without it",
             "concept_ancestor": "drug eras and concept sets with descendants need it",
@@ -175,7 +176,8 @@ def _link_problems(work: duckdb.DuckDBPyConnection, files: dict[str, Path]) -> I
     """Rows that point to a concept that is not in the folder, or map to one that is not standard."""
     work.execute(
         f"""CREATE TABLE known AS SELECT TRY_CAST(concept_id AS BIGINT) AS id, standard_concept AS standard,
-            invalid_reason AS invalid FROM {raw_rows(files["concept"])}"""
+            invalid_reason AS invalid FROM {raw_rows(files["concept"])}
+            WHERE TRY_CAST(concept_id AS BIGINT) IS NOT NULL"""
     )
     for table, (one, two) in {
         "concept_relationship": ("concept_id_1", "concept_id_2"),

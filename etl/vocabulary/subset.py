@@ -23,6 +23,7 @@ from etl.mapping.language import ColumnForm, load_mappings
 from etl.store.reading import reading
 from etl.store.work import insert_frame
 from etl.vocabulary.athena import athena_files, raw_rows, shipped_folder
+from etl.vocabulary.scratch import scratch_database
 from etl.vocabulary.source_to_concept_map import normalise_code
 from etl.vocabulary.tables import KEYS, TABLES
 
@@ -71,7 +72,7 @@ def write_subset(
         raise VocabularyError(f"{out}: is not empty; name a new folder for the cut")
     files = athena_files(athena)
     folder = mappings or shipped_folder().parent
-    with duckdb.connect() as work:
+    with scratch_database() as work:
         work.execute("CREATE TABLE used_id (concept_id BIGINT)")
         work.execute("CREATE TABLE used_code (vocabulary_id VARCHAR, concept_code VARCHAR)")
         work.execute("CREATE TABLE seen_value (concept_code VARCHAR)")

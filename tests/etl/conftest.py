@@ -80,8 +80,10 @@ def write_athena(folder: Path) -> None:
     concepts = ["\t".join(map(str, (*one, "19700101", "20991231", ""))) for one in CONCEPTS]
     files = {
         "CONCEPT": (
-            "concept_id concept_name domain_id vocabulary_id concept_class_id standard_concept concept_code "
-            "valid_start_date valid_end_date invalid_reason",
+            (
+                "concept_id concept_name domain_id vocabulary_id concept_class_id standard_concept concept_code "
+                "valid_start_date valid_end_date invalid_reason"
+            ),
             concepts,
         ),
         "CONCEPT_RELATIONSHIP": (

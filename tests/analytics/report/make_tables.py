@@ -1,34 +1,27 @@
-"""Writes tables/*.csv, the result tables that the tests of figures and report read. Run by hand after a schema change:
+"""Makes the tables in `tables/` again: `python tests/analytics/report/make_tables.py duckdb:////path/to/target.duckdb`.
 
-    .venv/bin/python tests/analytics/report/make_tables.py
-
-They are what `analytics.statistics.run_analyses` makes of the synthetic truth (through the frames of the statistics'
-own tests), with an invented attrition, two counters, and the sheet filled with the published values. Aggregates of a
-synthetic cohort; no row is a person.
+The database is the CDM of the sample hospitals (`blina build sample_bundles`). The tables hold synthetic data only. The
+attrition is written here, because the sample hospitals leave nobody out.
 """
 
-import importlib.util
-import json
+import sys
 from pathlib import Path
 
 import polars as pl
+from sqlalchemy import create_engine, text
 
-from analytics.statistics import StatisticsParameters, run_analyses
+from analytics import derive, load_study, open_cdm
+from analytics.report.landing import landing_table
+from analytics.results import all_results
 from analytics.statistics.tables import tidy
+from etl.settings import load_settings
 
 HERE = Path(__file__).parent
 ROOT = HERE.parents[2]
-
-
-def _frames() -> dict[str, pl.DataFrame]:
-    path = ROOT / "tests" / "analytics" / "statistics" / "conftest.py"
-    spec = importlib.util.spec_from_file_location("statistics_conftest", path)
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    frames: dict[str, pl.DataFrame] = module.truth.__wrapped__()  # the function inside the fixture
-    return frames | {"attrition": _attrition()}
+COUNTS = (
+    "SELECT site, resource_type, outcome, reason, n FROM ledger.count "
+    "WHERE run_id = (SELECT max(run_id) FROM ledger.count)"
+)
 
 
 def _attrition() -> pl.DataFrame:
@@ -48,45 +41,22 @@ def _attrition() -> pl.DataFrame:
     )
 
 
-def _sheet() -> pl.DataFrame:
-    published = json.loads((ROOT / "analytics/studies/blinatumomab/published.json").read_text(encoding="utf-8"))
-    rows = [
-        {
-            "id": p["id"],
-            "quantity": p["quantity"],
-            "unit_of_analysis": p["unit"],
-            "published": p["value_printed"],
-            "computed": p["value_printed"],
-            "match": "yes",
-            "note": "" if p["attainable"] == "attainable" else p["attainable"],
-        }
-        for p in published["published"]
-    ]
-    return tidy("published_vs_computed", rows)
+def _counts(url: str) -> pl.DataFrame:
+    with create_engine(url, connect_args={"read_only": True}).connect() as connection:
+        rows = [tuple(row) for row in connection.execute(text(COUNTS))]
+    return pl.DataFrame(rows, schema=["site", "resource_type", "outcome", "reason", "n"], orient="row")
 
 
-def main() -> None:
+def main(url: str) -> None:
     """Writes one CSV per table."""
-    tables = dict(run_analyses(_frames(), StatisticsParameters()))
-    tables["published_vs_computed"] = _sheet()
-    tables["settings"] = tidy(
-        "settings",
-        [
-            {"name": name, "version": "1", "value": value, "param_hash": "0f3a9c1d"}
-            for name, value in (("mrd_positive", "0.01 %"), ("gap_new_course_d", "7"), ("stratum", "stratum"))
-        ],
-    )
-    tables["counters"] = pl.DataFrame(
-        {
-            "counter": ["dq_bag_overlap", "dq_zone_assumed"],
-            "site": ["SITE1", "SITE2"],
-            "n": [2, 4],
-            "denominator": [900, 1200],
-        }
-    )
+    study = load_study("blinatumomab").for_settings(load_settings(ROOT / "sample_bundles" / "blina.yaml"))
+    with open_cdm(url) as cdm:
+        derived = derive(cdm, study)
+    tables = all_results(derived, study) | {"counters": derived.counters, "attrition": _attrition()}
+    tables["landing"] = landing_table(_counts(url))
     for name, table in tables.items():
         table.write_csv(HERE / "tables" / f"{name}.csv")
 
 
 if __name__ == "__main__":
-    main()
+    main(sys.argv[1])

@@ -12,7 +12,7 @@ import pytest
 from etl.errors import CdmError, MappingError
 from etl.mapping.candidates import find_candidates
 from etl.mapping.reviewed import accept
-from etl.mapping.worklist import INFO, guarded, unguarded, worklist, write_worklist
+from etl.mapping.worklist import INFO, Worklist, guarded, unguarded, worklist, write_worklist
 from etl.pipeline import default_mappings
 from etl.vocabulary import normalise_code
 
@@ -91,6 +91,45 @@ def test_a_guarded_cell_comes_back_as_it_was(text: str) -> None:
     assert unguarded(guarded(text)) == text
 
 
+def test_a_code_with_a_quotation_mark_survives_programs_that_escape_it_differently(
+    hospital: Any, folder: Path, tmp_path: Path
+) -> None:
+    codes = pl.DataFrame(
+        {
+            "item": [1], "site": ["SITE9"], "source_vocabulary_id": ["BLINA_SITE9"], "source_code": ['5" \\ b'],
+            "source_name": ['5" b'], "n": [1], "elements": ["Observation.code"], "domains": [["Measurement"]],
+        }
+    )  # fmt: skip
+    write_worklist(Worklist(codes, pl.DataFrame({"item": []}), 0), tmp_path / "list.csv")
+    text = (tmp_path / "list.csv").read_text(encoding="utf-8")
+    assert '"' not in text
+    assert "\\" not in text
+    back = save(tmp_path / "back.csv", [approve(one, 301) for one in read(tmp_path / "list.csv")])
+    done = accept(back, "SITE9", database=hospital.database, mappings=folder)
+    assert read(done.file)[0]["source_code"] == '5" \\ b'
+
+
+def test_a_comment_as_usagi_escapes_it_does_not_break_the_row(hospital: Any, folder: Path, tmp_path: Path) -> None:
+    back = tmp_path / "back.csv"
+    back.write_text(
+        'sourceCode,mappingStatus,comment,conceptId,statusSetBy\nX,APPROVED,"so \\"called\\", yes",103,mei\n',
+        encoding="utf-8",
+    )
+    assert accept(back, "SITE9", database=hospital.database, mappings=folder).added == 1
+
+
+def test_the_same_word_of_two_sites_stays_two_rows_in_usagi(tmp_path: Path) -> None:
+    codes = pl.DataFrame(
+        {
+            "item": [1, 2], "site": ["A", "B"], "source_vocabulary_id": ["BLINA_A", "BLINA_B"],
+            "source_code": ["neg", "neg"], "source_name": ["neg", "neg"], "n": [2, 1],
+            "elements": ["Observation.value"] * 2, "domains": [["Meas Value"]] * 2,
+        }
+    )  # fmt: skip
+    write_worklist(Worklist(codes, pl.DataFrame({"item": []}), 0), tmp_path / "list.csv")
+    assert [row["sourceName"] for row in read(tmp_path / "list.csv")] == ["neg [A BLINA_A]", "neg [B BLINA_B]"]
+
+
 def test_a_site_without_unmapped_codes_has_an_empty_list(hospital: Any, tmp_path: Path) -> None:
     write_worklist(worklist(hospital.database, "ELSEWHERE"), tmp_path / "list.csv")
     assert read(tmp_path / "list.csv") == []
@@ -106,10 +145,12 @@ def test_names_are_found_despite_spelling_order_and_script() -> None:
         work.execute(
             """CREATE SCHEMA cdm;
                CREATE TABLE cdm.concept AS SELECT * FROM (VALUES
-                 (1, 'blinatumomab', 'Drug', 'RxNorm', 'S', 'a', NULL), (2, 'Fever', 'Condition', 'SNOMED', 'S', 'b', NULL),
+                 (1, 'blinatumomab', 'Drug', 'RxNorm', 'S', 'a', NULL),
+                 (2, 'Fever', 'Condition', 'SNOMED', 'S', 'b', NULL),
                  (3, 'Leukemia of B cells', 'Condition', 'SNOMED', 'S', 'c', NULL),
                  (4, 'Leukemia, old', 'Condition', 'SNOMED', NULL, 'd', 'U'))
-                 AS t (concept_id, concept_name, domain_id, vocabulary_id, standard_concept, concept_code, invalid_reason);
+                 AS t (concept_id, concept_name, domain_id, vocabulary_id, standard_concept, concept_code,
+                       invalid_reason);
                CREATE TABLE cdm.concept_synonym AS SELECT 2 AS concept_id, '発熱' AS concept_synonym_name"""
         )
         names = pl.DataFrame(
@@ -197,5 +238,5 @@ def test_all_faults_are_told_with_their_line_and_nothing_is_written(
 def test_a_file_of_another_kind_is_refused_with_a_hint(folder: Path, tmp_path: Path) -> None:
     path = tmp_path / "x.csv"
     path.write_text("sourcecode,mappingStatus,conceptId\n1,APPROVED,1\n", encoding="utf-8")
-    with pytest.raises(MappingError, match="column sourceCode is missing.*did you mean 'sourcecode'"):
+    with pytest.raises(MappingError, match=r"column sourceCode is missing.*did you mean 'sourcecode'"):
         accept(path, "SITE9", mappings=folder)
