@@ -32,6 +32,8 @@ class BuildReport:
     unmapped: int
     unresolved_codes: tuple[str, ...]
     incomplete_rows: int
+    reversed_ends: int
+    noted: dict[str, int]
     unresolved_references: dict[str, int]
     decoded: dict[str, int]
     rejects: Path | None
@@ -74,6 +76,8 @@ class BuildReport:
             "unmapped_codes": self.unmapped,
             "unresolved_code_map_targets": len(self.unresolved_codes),
             "incomplete_rows": self.incomplete_rows,
+            "ends_before_starts": self.reversed_ends,
+            "noted": self.noted,
             "unresolved_references": self.unresolved_references,
             "decoded_from": self.decoded,
             "rejects": str(self.rejects) if self.rejects else None,

@@ -221,6 +221,8 @@ def _report(
         unmapped=int(found[0]) if found else 0,
         unresolved_codes=tuple(str(one) for one in code_maps.unresolved),
         incomplete_rows=done.incomplete_rows,
+        reversed_ends=done.reversed_ends,
+        noted=done.noted,
         unresolved_references=sums(
             [(f"{kind}.{element}", n) for _, kind, element, n in done.unresolved_references.iter_rows()]
         ),

@@ -43,7 +43,7 @@ _SIGNS = {
     "marrow": Sign("o", MUTED, PAPER, "Marrow, level unknown"),
     "hsct": Sign("^", GREEN, GREEN, "HSCT"),
     "cart": Sign("s", PURPLE, PURPLE, "CAR-T"),
-    "event": Sign("D", VERMILION, PAPER, "Relapse, refractory or other event"),
+    "event": Sign("D", VERMILION, PAPER, "EFS event other than death"),
     "death": Sign("X", INK, INK, "Death"),
     "last_contact": Sign(">", MUTED, MUTED, "Last contact, alive"),
 }

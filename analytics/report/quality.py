@@ -1,5 +1,6 @@
 """Data-quality findings that touch a result: one row per counter, one column per site, in the reader's words."""
 
+from html import escape
 from typing import Any
 
 import polars as pl
@@ -114,7 +115,7 @@ def counters(material: Material) -> str:
     if not rows:
         return f"<p>No data-quality counter is above zero. {zero}</p>"
     columns = [Column("what", "Finding", "left")]
-    columns += [Column(site, "All sites" if site == "all" else site) for site in sites]
+    columns += [Column(site, "All sites" if site == "all" else escape(site)) for site in sites]
     note = "n/N: findings among the rows or patients in which they were looked for. Counts only, no identifier."
     body = html_table(rows, columns, stub="what", group="block")
     return material.table("Data-quality findings and the results that they touch", body, [note, zero])

@@ -24,13 +24,19 @@ _KINDS: dict[str, tuple[type, str]] = {
     "columns": (dict, "a mapping of column names"),
     "skip": (list, "a list of {when, reason}"),
     "reject": (list, "a list of {when, reason}"),
+    "report": (list, "a list of {when, reason}"),
     "require": (list, "a list of field names"),
     "departs_from": (list, "a list of {rule, what, why}"),
 }
 _VERBS = frozenset(
     "path first_of reference follow referred_by field value text first row_of when_set when plus_days".split()
 )
-_LIST_KEYS = {"skip": ("when", "reason"), "reject": ("when", "reason"), "departs_from": ("rule", "what", "why")}
+_LIST_KEYS = {
+    "skip": ("when", "reason"),
+    "reject": ("when", "reason"),
+    "report": ("when", "reason"),
+    "departs_from": ("rule", "what", "why"),
+}
 
 
 @dataclass(frozen=True)

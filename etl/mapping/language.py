@@ -18,7 +18,7 @@ from etl.mapping.structure import is_type
 ColumnForm: TypeAlias = int | float | str | dict[str, Any] | None
 
 CASTS = ("text", "number", "integer", "boolean", "date", "datetime")
-_TOP = "resource purpose departs_from unique_by fields concepts skip reject require rules extends why".split()
+_TOP = "resource purpose departs_from unique_by fields concepts skip reject report require rules extends why".split()
 _FIELD = "path first_of as reference to required follow referred_by why".split()
 _CONCEPT = "from prefer fan_out kind vocabulary why".split()
 _RULE = "table for_each concept domain unmapped when concepts columns why".split()
@@ -87,6 +87,7 @@ class ResourceMapping:
     concepts: dict[str, Concept]
     skip: tuple[Outcome, ...]
     reject: tuple[Outcome, ...]
+    report: tuple[Outcome, ...]
     require: tuple[str, ...]
     rules: dict[str, Rule]
     unique_by: str | None
@@ -183,6 +184,7 @@ def _build(tree: dict[str, Any], places: dict[str, str], file: Path, problems: l
         concepts=_concepts(tree.get("concepts")),
         skip=_outcomes(tree.get("skip")),
         reject=_outcomes(tree.get("reject")),
+        report=_outcomes(tree.get("report")),
         require=tuple(tree.get("require") or ()),
         rules={name: _rule(name, content) for name, content in (tree.get("rules") or {}).items()},
         unique_by=tree.get("unique_by"),

@@ -82,7 +82,7 @@ def _read(path: Path, site: str, reviewer: str) -> tuple[list[_Approved], int, l
     """The approved rows of this site, how many are not approved, and the faults."""
     try:
         with path.open(encoding="utf-8-sig", newline="") as lines:
-            # Usagi writes \\" for a quotation mark, a spreadsheet ""; the worklist has no backslash of its own.
+            # Usagi puts a backslash before a quotation mark, a spreadsheet doubles it; the worklist has neither.
             reader = csv.DictReader(lines, escapechar="\\")
             header = reader.fieldnames or []
             missing = [name for name in _NEEDED if name not in header]

@@ -1,8 +1,8 @@
 """The worklist: source codes that no standard concept answers yet, with concepts whose names are like theirs.
 
 The file is Usagi's own save format (OHDSI Usagi, File > Open), so that it opens there as in a spreadsheet; what Usagi
-has no column for stands in ADD_INFO columns. Usagi writes a quotation mark as `\\"`, spreadsheets as `""`: so no cell
-holds one, nor a backslash, and a code that has one is spelt out in ADD_INFO:exactCode (percent-encoded).
+has no column for stands in ADD_INFO columns. Usagi puts a backslash before a quotation mark, a spreadsheet doubles it:
+so no cell holds either, and a code that does is spelt out in ADD_INFO:exactCode (percent-encoded).
 `etl.mapping.reviewed` takes the reviewed file back.
 
 A source text is no code. A result ("text value") may say something about one patient: such a text is listed only when

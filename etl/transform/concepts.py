@@ -1,7 +1,8 @@
 """Source codes to concepts, once per distinct coding set.
 
 One source coding is chosen per element: one that leads to a standard concept before one that does not, then by the
-mapping's vocabulary priority, then `userSelected`, then the order written (DECISIONS 4). A code map of the site goes
+mapping's vocabulary priority, then the more specific before its parent, then `userSelected`, then the order written
+(DECISIONS 4). A code map of the site goes
 before the vocabulary's own `Maps to`, because somebody reviewed it for this hospital.
 """
 
@@ -69,6 +70,7 @@ def resolve_concept(work: duckdb.DuckDBPyConnection, table: str, sets: str, conc
         raise MappingError(f"{concept.name}: two coding sets share a hash; nothing was written")
     _candidates(work, concept)
     _resolve_candidates(work)
+    _find_parents(work)
     prefer = _preference(concept)
     work.execute(f"CREATE OR REPLACE TABLE {table} ({_COLUMNS})")
     work.execute(
@@ -78,8 +80,21 @@ def resolve_concept(work: duckdb.DuckDBPyConnection, table: str, sets: str, conc
                    targets[1].domain AS domain, coalesce(targets, []) AS targets, value_id AS value,
                    unit_id AS unit_default, unit_code AS unit_default_source
             FROM (SELECT *, row_number() OVER (PARTITION BY k ORDER BY (len(targets) > 0) DESC NULLS LAST,
-                         {prefer}, coalesce("user", false) DESC, place) AS choice FROM resolved)
+                         {prefer}, has_child, coalesce("user", false) DESC, place) AS choice
+                  FROM (SELECT r.*, EXISTS (SELECT 1 FROM children c WHERE c.k = r.k AND c.place = r.place) AS has_child
+                        FROM resolved r))
             WHERE choice = 1"""
+    )
+
+
+def _find_parents(work: duckdb.DuckDBPyConnection) -> None:
+    """`children`: candidates beside which a more specific one stands in the same set (f2o-036)."""
+    work.execute(
+        """CREATE OR REPLACE TEMP TABLE children AS
+           WITH several AS (SELECT k, place, targets[1].id AS id FROM resolved
+                            WHERE len(targets) > 0 QUALIFY count(*) OVER (PARTITION BY k) > 1)
+           SELECT DISTINCT a.k, a.place FROM several a JOIN several b ON b.k = a.k AND b.id != a.id
+           JOIN vocab.concept_ancestor r ON r.ancestor_concept_id = a.id AND r.descendant_concept_id = b.id"""
     )
 
 

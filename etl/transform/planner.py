@@ -46,6 +46,7 @@ class Planner:
                 plan.concepts[concept.name] = made
         outcome = self.guarded(("skip",), self._outcome)
         plan.outcome = outcome or "NULL"
+        self.guarded(("report",), self._notes)
         plan.missing = self.guarded(("require",), self._missing) or "NULL"
         if self.mapping.unique_by:
             self.guarded(("unique_by",), self._identifiers)
@@ -188,6 +189,16 @@ class Planner:
             for one in outcomes
         ]
         return f"CASE {' '.join(cases)} END" if cases else "NULL"
+
+    def _notes(self) -> None:
+        """What is told of kept resources: a list of the reasons that hold."""
+        notes = [
+            f"CASE WHEN {self.translator.condition(one.when)} THEN {quote(one.reason)} END"
+            for one in self.mapping.report
+        ]
+        if notes:
+            each = self.translator.variable()
+            self.plan.expressions["noted"] = f"list_filter([{', '.join(notes)}], lambda {each}: {each} IS NOT NULL)"
 
     def _missing(self) -> str:
         """SQL of the first required field that has no usable value, on stage-2 aliases."""

@@ -8,6 +8,7 @@ from functools import partial
 import duckdb
 import polars as pl
 
+import etl.cdm
 from etl.errors import MappingError
 from etl.landing import Landed
 from etl.mapping.fhirpath_sql import quote
@@ -31,6 +32,8 @@ class Transformed:
 
     outcomes: pl.DataFrame
     incomplete_rows: int
+    reversed_ends: int
+    noted: dict[str, int]
     data_until: date
     unresolved_references: pl.DataFrame
 
@@ -119,8 +122,48 @@ def transform(
         for stage in (one for one in present if one.resource == resource):
             progress(f"write {resource}")
             written += _write(work, stage, rule_ids)
-    incomplete = sum(one.incomplete for one in written)
-    return Transformed(_outcomes(work, present), incomplete, until, _unresolved(work, present))
+    _keep_imputed_dates_in_life(work)
+    return Transformed(
+        outcomes=_outcomes(work, present),
+        incomplete_rows=sum(one.incomplete for one in written),
+        reversed_ends=sum(one.reversed_ends for one in written),
+        noted=_noted(work, present),
+        data_until=until,
+        unresolved_references=_unresolved(work, present),
+    )
+
+
+def _noted(work: duckdb.DuckDBPyConnection, stages: Sequence[Stage]) -> dict[str, int]:
+    """What mapping files ask to be told of kept resources (`report:`), counted: "Patient: deceased without a date"."""
+    counts: dict[str, int] = {}
+    for stage in stages:
+        if "noted" not in stage.plan.expressions:
+            continue
+        rows = work.execute(
+            f"SELECT note, count(*) FROM (SELECT unnest(noted) AS note FROM {stage.table} WHERE outcome IS NULL) "
+            "GROUP BY 1"
+        ).fetchall()
+        for note, n in rows:
+            name = f"{stage.resource}: {note}"
+            counts[name] = counts.get(name, 0) + int(n)
+    return dict(sorted(counts.items()))
+
+
+def _keep_imputed_dates_in_life(work: duckdb.DuckDBPyConnection) -> None:
+    """A date known to the year or month only must not fall before the birth by its imputation (DECISIONS 40)."""
+    places = work.execute("SELECT DISTINCT table_name, column_name FROM lin.precision").fetchall()
+    births = "make_date(year_of_birth, coalesce(month_of_birth, 1), coalesce(day_of_birth, 1))"
+    for table, column in places:
+        if not column.endswith("_date") or table in {"person", "death"}:
+            continue
+        work.execute(
+            f"""UPDATE out.{table} SET "{column}" = b.birth FROM (
+                  SELECT p.row_id, p.precision, o.person_id, {births} AS birth FROM lin.precision p
+                  JOIN out.{table} o ON o.{etl.cdm.KEYS[table]} = p.row_id JOIN out.person USING (person_id)
+                  WHERE p.table_name = '{table}' AND p.column_name = '{column}') b
+                WHERE b.row_id = out.{table}.{etl.cdm.KEYS[table]} AND out.{table}."{column}" < b.birth
+                  AND date_trunc(b.precision, b.birth) = date_trunc(b.precision, out.{table}."{column}")"""
+        )
 
 
 def _references_last(order: list[str], present: Sequence[Stage]) -> list[str]:

@@ -25,6 +25,7 @@ class WrittenRule:
     cdm_table: str
     rows: str
     incomplete: int
+    reversed_ends: int = 0
 
 
 def attach_concepts(work: duckdb.DuckDBPyConnection, stage: Stage) -> dict[str, str]:
@@ -72,6 +73,7 @@ def write_rule(
         f"WHERE s.outcome IS NULL{f' AND {plan.when}' if plan.when else ''}"
     )
     incomplete = _drop_incomplete(work, table, plan.rule.table)
+    reversed_ends = _mend_ends(work, table, plan.rule.table)
     work.execute(f"INSERT INTO out.{plan.rule.table} BY NAME SELECT * EXCLUDE (_n, _key) FROM {table}")
     work.execute(
         f"INSERT INTO lin.cdm_row SELECT {quote(plan.rule.table)}, _key, {rule_id}, _n FROM {table} "
@@ -80,7 +82,7 @@ def write_rule(
     _write_precision(work, stage, plan, table)
     if not plan.rule.for_each:
         _index_rows(work, stage, plan, table)
-    return WrittenRule(rule_id, plan.rule.name, plan.rule.table, table, incomplete)
+    return WrittenRule(rule_id, plan.rule.name, plan.rule.table, table, incomplete, reversed_ends)
 
 
 def _has_targets(work: duckdb.DuckDBPyConnection, plan: RulePlan, concept_tables: dict[str, str]) -> bool:
@@ -177,6 +179,25 @@ def _drop_incomplete(work: duckdb.DuckDBPyConnection, table: str, cdm_table: str
     if found and found[0]:
         work.execute(f"DELETE FROM {table} WHERE {lacking}")
     return int(found[0]) if found else 0
+
+
+def _mend_ends(work: duckdb.DuckDBPyConnection, table: str, cdm_table: str) -> int:
+    """Ends before their start: a required one becomes the start, another one is left out; gives back how many.
+
+    Nobody can say which of the two dates is wrong; the start stays, and the count is reported (DECISIONS 18).
+    """
+    have = {row[0] for row in work.execute(f"DESCRIBE {table}").fetchall()}
+    found = 0
+    start, end = etl.cdm.EVENT_DATES.get(cdm_table, ("", None))
+    for first, last in ((start, end), (f"{start}time", f"{end}time")):
+        if first not in have or last not in have:
+            continue
+        better = f'"{first}"' if last in etl.cdm.required_columns(cdm_table) else "NULL"
+        changed = work.execute(
+            f'UPDATE {table} SET "{last}" = {better} WHERE "{last}" < "{first}" RETURNING 1'
+        ).fetchall()
+        found = max(found, len(changed))
+    return found
 
 
 def _write_precision(work: duckdb.DuckDBPyConnection, stage: Stage, plan: RulePlan, table: str) -> None:

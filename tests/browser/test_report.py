@@ -106,7 +106,7 @@ def test_every_figure_has_a_name_and_numbers_in_words(wide: Visit) -> None:
         "[...document.querySelectorAll('svg')].map(s => [s.getAttribute('role'), s.getAttribute('aria-labelledby')"
         ".split(' ').map(i => document.getElementById(i).textContent)])"
     )
-    assert len(figures) == 8
+    assert len(figures) == 12
     for role, (title, description) in figures:
         assert role == "img"
         assert title
@@ -177,7 +177,7 @@ def test_the_skip_link_and_the_contents_work_by_keyboard(browser: Browser, repor
         targets = seen.page.evaluate(
             "[...document.querySelectorAll('nav a')].map(a => !!document.querySelector(a.hash))"
         )
-        assert len(targets) == 11
+        assert len(targets) == 12
         assert all(targets)
 
 

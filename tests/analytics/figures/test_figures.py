@@ -9,7 +9,7 @@ import polars as pl
 import pytest
 
 from analytics import figures
-from analytics.figures import Drawing
+from analytics.figures import Drawing, mrd_change, swimmer
 from analytics.statistics.tables import SCHEMAS
 
 TABLES = Path(__file__).parents[1] / "report" / "tables"
@@ -17,6 +17,10 @@ TABLES = Path(__file__).parents[1] / "report" / "tables"
 
 def table(name: str) -> pl.DataFrame:
     return pl.read_csv(TABLES / f"{name}.csv", schema=SCHEMAS[name])
+
+
+def models(*names: str) -> pl.DataFrame:
+    return table("models").filter(pl.col("model").is_in(names))
 
 
 def survival(endpoint: str) -> Drawing:
@@ -29,6 +33,13 @@ DRAWINGS: dict[str, Callable[[], Drawing]] = {
     "os": lambda: survival("OS"),
     "incidence": lambda: figures.draw_incidence(table("cumulative_incidence")),
     "forest": lambda: figures.draw_forest(table("models").filter(pl.col("model") == "firth_cox")),
+    "forest by site": lambda: figures.draw_site_forest(
+        models("firth_logistic_site", "firth_cox_site", "random_effects")
+    ),
+    "swimmer": lambda: figures.draw_swimmer(table("swimmer")),
+    "mrd change": lambda: figures.draw_mrd_change(table("mrd_change")),
+    "cytokines": lambda: figures.draw_cytokines(table("cytokine_peaks"), table("cytokine_points")),
+    "cytokines without courses": lambda: figures.draw_cytokines(table("cytokine_peaks")),
     "paired": lambda: figures.draw_paired(table("paired")),
     "states": lambda: figures.draw_states(table("response").filter(pl.col("site") == "all")),
     "replication": lambda: figures.draw_replication(table("published_vs_computed")),
@@ -119,3 +130,45 @@ def test_zero_counts_fit_a_logarithmic_axis() -> None:
 def test_text_of_tables_is_escaped() -> None:
     attrition = table("attrition").with_columns(step=pl.lit("a <b> & c"))
     assert "<b>" not in figures.draw_attrition(attrition).svg
+
+
+def test_the_swimmer_plot_counts_lanes_and_signs() -> None:
+    text = DRAWINGS["swimmer"]().description
+    assert "CR-MRDneg, 45 patients" in text
+    assert "R/R, 30 patients" in text
+    assert "last contact, alive" in text
+
+
+def test_a_marrow_is_drawn_by_what_it_showed() -> None:
+    labels = ("MRD negative", "MRD positive", "blasts ≥ 5%", "MRD unknown", None)
+    assert [swimmer.sign_of("marrow", label) for label in labels] == ["MRDneg", "MRDpos", "RR", "marrow", "marrow"]
+    assert swimmer.sign_of("event", "relapse") == "event"
+
+
+def test_mrd_change_says_levels_and_negatives() -> None:
+    text = DRAWINGS["mrd change"]().description
+    assert "R/R, 11 courses, median level before" in text
+    assert "MRD-positive, 40 courses" in text
+    assert "MRD-negative, 74 courses" in text
+
+
+def test_limits_are_arrows_not_dots() -> None:
+    row = {"pre": 2.0, "pre_censoring": ">", "post": 0.05, "post_censoring": "<"}
+    ends = [mrd_change._end(row, when, 0.01) for when in ("pre", "post")]
+    assert [end.marker for end in ends] == ["^", "v"]
+    nothing = {"post": None, "post_censoring": "negative"}
+    assert mrd_change._end(nothing, "post", 0.01).at < 0.01
+
+
+def test_cytokine_limits_are_counted() -> None:
+    peaks = table("cytokine_peaks").with_columns(n_censored=pl.lit(2, pl.Int64))
+    drawing = figures.draw_cytokines(peaks)
+    assert "2 given as a limit" in drawing.description
+    assert "2 limits" in drawing.svg
+
+
+def test_the_forest_by_site_carries_the_mean() -> None:
+    text = DRAWINGS["forest by site"]().description
+    assert "Non-response (OR): High MRD" in text
+    assert "SITE1" in text
+    assert "Random-effects mean (n 51, 9 events)" in text

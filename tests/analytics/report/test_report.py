@@ -8,7 +8,7 @@ import polars as pl
 import pytest
 
 from analytics.report import ReportMeta, render_report, write_report
-from analytics.statistics.tables import SCHEMAS
+from analytics.statistics.tables import CONTAINS_INDIVIDUALS, SCHEMAS
 
 Tables = dict[str, pl.DataFrame]
 
@@ -173,7 +173,8 @@ def test_the_file_is_written_whole_and_its_path_returned(
 
 def test_provenance_prints_what_was_given(stored_tables: Tables, meta: ReportMeta) -> None:
     text = Page(render_report(stored_tables, meta)).text
-    for value in ("run-1", "blina 0.1.0", "study vocabulary 1", "0123abcd", "2026-01-02 03:04:05+00:00", "0f3a9c1d"):
+    assert stored_tables["settings"]["param_hash"][0] in text
+    for value in ("run-1", "blina 0.1.0", "study vocabulary 1", "0123abcd", "2026-01-02 03:04:05+00:00"):
         assert value in text
 
 
@@ -181,3 +182,42 @@ def test_stored_tables_still_have_the_columns_of_the_statistics(stored_tables: T
     for name, table in stored_tables.items():
         if name in SCHEMAS:
             assert list(table.columns) == list(SCHEMAS[name]), f"{name}: run make_tables.py again"
+
+
+def test_single_patients_are_announced_and_absent_from_a_page_for_sharing(
+    stored_tables: Tables, meta: ReportMeta
+) -> None:
+    own = Page(render_report(stored_tables, meta)).text
+    assert "this page stays in the hospital" in own
+    assert "Courses, marrows and events of each patient" in own
+    shared = {name: table for name, table in stored_tables.items() if name not in CONTAINS_INDIVIDUALS}
+    text = Page(render_report(shared, meta)).text
+    assert "no row of a patient is in this page" in text
+    assert "Courses, marrows and events of each patient" not in text
+
+
+def test_definitions_are_explained_where_the_study_explains_them(stored_tables: Tables) -> None:
+    meta = ReportMeta(synthetic=True, definitions={"marrow_pre": "last adequate, from the first bag"})
+    text = Page(render_report(stored_tables, meta)).text
+    assert "Last adequate, from the first bag" in text
+    assert "marrow_pre@1" in text
+
+
+def test_the_methods_are_made_from_the_parameters(stored_tables: Tables, meta: ReportMeta) -> None:
+    text = Page(render_report(stored_tables, meta)).text
+    assert "MRD is positive from 0.01%" in text
+    assert "gaps of more than 7 days start a new course" in text
+
+
+def test_published_margins_stand_beside_the_classification(page: Page) -> None:
+    assert "Indication: R/R 30, CR-MRDpos 21, chemotherapy delay 54" in page.text
+    assert "Derived by arithmetic, not printed. Marrow before course 1: MRD-negative 54" in page.text
+
+
+def test_the_resources_stand_before_the_persons(page: Page) -> None:
+    assert re.search(r"resources received: .* resources; .*persons in the CDM: 112 patients", page.text)
+
+
+def test_sensitivity_rows_start_with_the_primary_definitions(page: Page) -> None:
+    tables = page.text.split("Sensitivity of survival to the definitions")[1]
+    assert tables.index("Primary definitions") < tables.index("S1: ") < tables.index("S4: ") < tables.index("S13: ")

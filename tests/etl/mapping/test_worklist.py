@@ -11,10 +11,11 @@ import pytest
 
 from etl.errors import CdmError, MappingError
 from etl.mapping.candidates import find_candidates
+from etl.mapping.checker import check_mappings
 from etl.mapping.reviewed import accept
 from etl.mapping.worklist import INFO, Worklist, guarded, unguarded, worklist, write_worklist
 from etl.pipeline import default_mappings
-from etl.vocabulary import normalise_code
+from etl.vocabulary import load_vocabulary, normalise_code, shipped_folder
 
 Rows = list[dict[str, str]]
 
@@ -26,7 +27,7 @@ def read(path: Path) -> Rows:
 
 def save(path: Path, rows: Rows) -> Path:
     with path.open("w", encoding="utf-8", newline="") as lines:
-        writer = csv.DictWriter(lines, list(rows[0]))
+        writer = csv.DictWriter(lines, list(dict.fromkeys(name for row in rows for name in row)), restval="")
         writer.writeheader()
         writer.writerows(rows)
     return path
@@ -181,6 +182,9 @@ def test_approved_rows_go_into_the_code_map_and_the_next_build_uses_them(
         "SNOMED", "SNOMED", "900003",
     )  # fmt: skip
     assert (one["reviewed_by"], one["reviewed_on"], one["target_concept_id"]) == ("mei", "2026-01-01", "")
+    with duckdb.connect() as vocabulary:
+        load_vocabulary(vocabulary, [hospital.athena, shipped_folder()])
+        check_mappings(folder, vocabulary)
     again = hospital.build(tmp_path / "again.duckdb", hospital.athena, folder)
     assert "99999999" not in worklist(again, mappings=folder).codes["source_code"].to_list()
 
