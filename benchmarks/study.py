@@ -1,8 +1,8 @@
-"""How long the study takes from the CDM to its tables: `python benchmarks/study.py CDM.duckdb [--times 100] [--report]`.
+"""How long the study takes from the CDM to its tables: `python benchmarks/study.py CDM.duckdb [--times 100]`.
 
 Measures the cohort as it is and the same cohort that many times: the persons are replicated with other ids in a DuckDB
-file of its own. Seconds per stage (read and derive, variants, statistics, report); the goals are 30 s for the cohort and
-300 s for a hundred times the cohort.
+file of its own. Seconds per stage (read and derive, variants, statistics, files, with --report the report). The goals:
+30 s for the cohort, 300 s for a hundred times the cohort.
 """
 
 import argparse

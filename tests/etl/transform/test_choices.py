@@ -1,4 +1,4 @@
-"""Choices that need more than one resource or row: the specific code, dates that contradict, dates that were imputed."""
+"""Choices that need several resources or rows: the specific code, dates that contradict, dates that were imputed."""
 
 import json
 from pathlib import Path
