@@ -31,6 +31,7 @@ class BuildReport:
     standard_share: dict[str, tuple[int, int]]
     unmapped: int
     unresolved_codes: tuple[str, ...]
+    vocabulary_warnings: tuple[str, ...]
     incomplete_rows: int
     reversed_ends: int
     noted: dict[str, int]
@@ -75,6 +76,7 @@ class BuildReport:
             },
             "unmapped_codes": self.unmapped,
             "unresolved_code_map_targets": len(self.unresolved_codes),
+            "vocabulary_warnings": list(self.vocabulary_warnings),
             "incomplete_rows": self.incomplete_rows,
             "ends_before_starts": self.reversed_ends,
             "noted": self.noted,

@@ -31,7 +31,7 @@ from etl.settings import Settings
 from etl.store import Run, Written, create_work_schema, database_path, insert_frame, new_run_id, open_store
 from etl.transform.derived import derive_condition_eras, derive_drug_eras, derive_observation_periods, write_cdm_source
 from etl.transform.transform import Transformed, compile_mappings, transform
-from etl.vocabulary import CodeMaps, load_code_maps, load_vocabulary, shipped_folder
+from etl.vocabulary import CodeMaps, load_code_maps, load_vocabulary, preflight, shipped_folder
 
 Progress = Callable[[str], None]
 
@@ -219,6 +219,7 @@ def _report(
         rejected_now=_rejected_now(work, landed),
         standard_share=standard_share(work),
         unmapped=int(found[0]) if found else 0,
+        vocabulary_warnings=tuple(preflight(work)),
         unresolved_codes=tuple(str(one) for one in code_maps.unresolved),
         incomplete_rows=done.incomplete_rows,
         reversed_ends=done.reversed_ends,

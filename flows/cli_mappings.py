@@ -13,13 +13,26 @@ Folder = Annotated[Path | None, typer.Option("--mappings", help="Mappings folder
 
 
 @mappings_app.command("check")
-def check(folder: Folder = None) -> None:
+def check(
+    folder: Folder = None,
+    vocabulary: Annotated[
+        list[Path] | None, typer.Option(help="Folder of an Athena download that code maps point into.")
+    ] = None,
+) -> None:
     """Refuses mappings that cannot be right, all faults at once, with file and line (exit code 11)."""
+    import duckdb
+
     from etl.mapping.checker import check_mappings
     from etl.pipeline import default_mappings
+    from etl.vocabulary import load_vocabulary, shipped_folder
 
     chosen = folder or default_mappings()
-    check_mappings(chosen)
+    if vocabulary:
+        with duckdb.connect() as connection:
+            load_vocabulary(connection, [*vocabulary, shipped_folder()])
+            check_mappings(chosen, connection)
+    else:
+        check_mappings(chosen)
     show(f"{chosen}: no fault found")
 
 

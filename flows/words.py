@@ -64,6 +64,10 @@ def _closing(report: BuildReport) -> str:
     ]
     if report.unmapped:
         lines.append(f"{report.unmapped:,} codes have no standard concept: `blina mappings worklist --db …` lists them")
+    lines += [f"told: {n:,} {note}" for note, n in report.noted.items()]
+    if report.reversed_ends:
+        lines.append(f"told: {report.reversed_ends:,} rows whose end was before their start")
+    lines += [f"vocabulary: {warning}" for warning in report.vocabulary_warnings]
     if report.unresolved_codes:
         lines.append(f"{len(report.unresolved_codes):,} targets of code maps are not in this vocabulary")
     if report.unresolved_references:

@@ -10,7 +10,7 @@ from analytics.figures.canvas import INK, MUTED, PLATE, RULE, Drawing, board, ex
 from analytics.figures.wording import Row, count, plural, spell
 
 _NAME = "attrition"
-_BOX, _GAP, _LINE = 0.56, 0.30, 0.165
+_BOX, _GAP, _CLOSE, _LINE = 0.5, 0.28, 0.2, 0.165
 _WIDTH = 7.4
 _SETS = {
     "FAS": "children at the first bag: full analysis set (FAS)",
@@ -25,7 +25,8 @@ def draw_attrition(attrition: pl.DataFrame) -> Drawing:
     texts = [textwrap.wrap(step_name(s), 46) or [""] for s in steps]
     reasons = [textwrap.wrap(str(s["reason"] or "excluded"), 34) if s["excluded"] else [] for s in steps]
     heights = [_BOX + _LINE * max(len(t) - 1, len(r) - 1 if r else 0) for t, r in zip(texts, reasons, strict=True)]
-    total = sum(heights) + _GAP * (len(steps) - 1) + 0.1
+    gaps = [_GAP if s["excluded"] else _CLOSE for s in steps[1:]]
+    total = sum(heights) + sum(gaps) + 0.1
     with style(_NAME):
         figure = board(_WIDTH, total)
         axes = figure.add_axes((0, 0, 1, 1))
@@ -39,10 +40,10 @@ def draw_attrition(attrition: pl.DataFrame) -> Drawing:
             lead = _sized(step)
             _lines(axes, 2.1, (top + bottom) / 2, [lead, *texts[index]], bold_first=True)
             if index:
-                _arrow(axes, (2.1, top + _GAP), (2.1, top))
+                _arrow(axes, (2.1, top + gaps[index - 1]), (2.1, top))
             if reasons[index]:
                 _exclusion(axes, (top + bottom) / 2, f"{count(step['excluded'])} left out", reasons[index])
-            top = bottom - _GAP
+            top = bottom - (gaps[index] if index < len(gaps) else 0)
         return export(figure, _NAME, "Attrition: from the CDM to the analysis sets", describe(attrition))
 
 

@@ -174,7 +174,23 @@ def grades(material: Material) -> str:
         rows.append(row)
     note = "Worst grade as recorded. A record without a grade is missing, never grade 0."
     body = html_table(rows, columns, stub="grade", group="event")
-    return material.table("Cytokine release syndrome (CRS) and neurotoxicity (ICANS)", body, [note])
+    return material.table(
+        "Cytokine release syndrome (CRS) and neurotoxicity (ICANS)", body, [note, _grading_systems(material)]
+    )
+
+
+def _grading_systems(material: Material) -> str:
+    """How many records name the system by which they were graded (ASTCT, Lee 2014, CTCAE, ICD-10-CM)."""
+    table = material.maybe("counters", "counter", "site", "n", "denominator")
+    if table is None:
+        return ""
+    whole = {row["counter"]: row for row in table.filter(pl.col("site") == "all").to_dicts()}
+    said = [
+        f"{event} {share(whole[name]['n'], whole[name]['denominator'])}"
+        for event, name in (("CRS", "dq_crs_system"), ("ICANS", "dq_icans_system"))
+        if name in whole
+    ]
+    return f"Records that name their grading system: {'; '.join(said)}. Grades are not converted." if said else ""
 
 
 def _grade(grade: object) -> str:

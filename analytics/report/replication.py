@@ -154,7 +154,7 @@ class Remarks:
                 continue
             said = _ASSUMED_SIGN.sub("", said if label in _PLAIN else part)
             if said.strip("; "):
-                kept.append(sentence(spell(dashes(f"{_PLAIN.get(label, '')}{said.strip('; ')}"))))
+                kept.append(sentence(_terms(dashes(f"{_PLAIN.get(label, '')}{said.strip('; ')}"))))
         return cls(
             f"{limits[1]}–{limits[2]}" if limits else "",
             f"{counted[2]}–{counted[3]}" if counted else "",
@@ -164,6 +164,21 @@ class Remarks:
 
 
 _PLAIN = {"published": "", "own": "own: ", "reading": "", "attainability": "attainability: ", "R5": ""}
+
+
+_TERMS = {
+    "; p_correction: normal approximation with continuity correction": "",
+    "high_mrd": "high MRD",
+    "bcr_abl1": "BCR::ABL1",
+    "other_poor": "other poor cytogenetics",
+}
+
+
+def _terms(text: str) -> str:
+    """Model terms in words; names of rules (`name@version`) stay."""
+    for code, written in _TERMS.items():
+        text = text.replace(code, written)
+    return text
 
 
 def dashes(text: str) -> str:

@@ -101,7 +101,7 @@ def _matrix(material: Material, outcome: str, own: list[dict[str, Any]], names: 
         cells = {row["column"]: _cell(row) for row in own if analysis_name(row) == label}
         rows.append({"analysis": label, **{f"c{i}": cells.get(name, "") for i, name in enumerate(names)}})
     columns = [Column("analysis", "Definition", "left")]
-    columns += [Column(f"c{i}", escape(name)) for i, name in enumerate(names)]
+    columns += [Column(f"c{i}", escape(name), "left") for i, name in enumerate(names)]
     note = "Estimate (95% CI), <i>P</i> where there is a test; in square brackets n, or events of n."
     return material.table(
         f"Sensitivity of other estimates: {outcome[:1].lower() + outcome[1:]}",
@@ -131,7 +131,7 @@ def _quantity(row: Row) -> str:
     quantity = str(row["quantity"])
     measured, _, term = quantity.partition(" ")
     if measured in ("HR", "OR"):
-        return sentence(word(term))
+        return sentence(" ".join(part for part in (word(row["stratum"]) if row["stratum"] else "", word(term)) if part))
     if quantity.startswith("Fisher P "):
         return f"{sentence(word(quantity.removeprefix('Fisher P ')))}, Fisher P"
     said = [word(row["stratum"]) if row["stratum"] else "", "%" if quantity == "percent" else word(quantity)]
@@ -152,7 +152,8 @@ def _cell(row: Row) -> str:
         parts.append(f"P {p_value(row['p'])}" if p_value(row["p"]).startswith("<") else f"P = {p_value(row['p'])}")
     if not parts:
         parts.append("not estimable")
-    return "; ".join(parts) + _counted(row)
+    written = "; ".join(parts) + _counted(row)
+    return written.replace("P ", "P\u00a0").replace("= ", "=\u00a0").replace("–", "–\u2060")  # no break inside a number
 
 
 def _counted(row: Row) -> str:

@@ -42,7 +42,8 @@ def pooled(effects: Sequence[float], variances: Sequence[float], confidence: flo
     """Random-effects mean of the sites' effects; None with fewer than two sites."""
     if len(effects) < FEWEST_SITES:
         return None
-    result = combine_effects(np.asarray(effects), np.asarray(variances), method_re="pm", use_t=True)
+    with np.errstate(divide="ignore", invalid="ignore"):  # statsmodels divides by Q even when all sites agree
+        result = combine_effects(np.asarray(effects), np.asarray(variances), method_re="pm", use_t=True)
     effect, k = float(result.mean_effect_re), len(effects)
     plain, hksj = float(result.sd_eff_w_re), float(result.sd_eff_w_re_hksj)
     normal = float(stats.norm.ppf(0.5 + confidence / 2)) * plain

@@ -4,6 +4,8 @@ from pathlib import Path
 
 from etl.errors import CdmError
 from etl.store.duckdb_store import DuckDBStore
+from etl.store.postgres_connection import SCHEMES
+from etl.store.postgres_store import PostgresStore
 from etl.store.store import Run, Store, Written, new_run_id
 from etl.store.work import create_work_schema, insert_frame
 
@@ -26,7 +28,10 @@ def open_store(url: str, *, run_id: str = "", wait_seconds: float = 60) -> Store
 
     `run_id` is told to whoever finds the database locked; `wait_seconds` is how long to wait for readers. Raises
     LockError when another run holds it, CdmError when the URL is not supported or the database cannot be written.
+    `duckdb:///FILE` or `postgresql://USER:PASSWORD@HOST:PORT/DATABASE` (libpq's PGPASSFILE, PGSERVICE etc. hold too).
     """
+    if url.startswith(SCHEMES):
+        return PostgresStore(url, run_id, wait_seconds=wait_seconds)
     return DuckDBStore(database_path(url), run_id, wait_seconds=wait_seconds)
 
 

@@ -110,6 +110,8 @@ def _preference(concept: Concept) -> str:
 def _candidates(work: duckdb.DuckDBPyConnection, concept: Concept) -> None:
     """`candidates`: every coding of every set, and the text as a local code."""
     local = "'BLINA_' || site"
+    # The text beside a coded value is what somebody wrote about the patient; beside a code of a test it names the test.
+    name = "coding.display" if concept.kind == "value" else "coalesce(coding.display, text)"
     without_system = quote(concept.vocabulary) if concept.vocabulary else local
     text_vocabulary = local
     if concept.kind == "unit":
@@ -120,7 +122,7 @@ def _candidates(work: duckdb.DuckDBPyConnection, concept: Concept) -> None:
                    CASE WHEN is_text THEN {text_vocabulary} WHEN a.system IS NULL THEN {without_system}
                         ELSE coalesce(v.vocabulary_id, {local}) END AS vocabulary_id
             FROM (SELECT k, site, place, coding.system AS system, coding.code AS raw,
-                         coalesce(coding.display, text) AS name, coding."user" AS "user", false AS is_text
+                         {name} AS name, coding."user" AS "user", false AS is_text
                   FROM (SELECT k, site, c.text AS text, unnest(c.codings) AS coding,
                                generate_subscripts(c.codings, 1) AS place FROM sets)
                   UNION ALL

@@ -23,7 +23,7 @@ from etl.transform.planner import Planner
 from etl.transform.references import index_targets, processing_order, resolve_references
 from etl.transform.rule_planner import RulePlanner
 from etl.transform.stage import Stage, read_stage, supersede_by_identifier
-from etl.transform.write import WrittenRule, attach_concepts, write_rule
+from etl.transform.write import WrittenRule, attach_concepts, concept_table, elements_table, write_rule
 
 
 @dataclass(frozen=True)
@@ -237,25 +237,36 @@ def _leave_out_the_rowless(work: duckdb.DuckDBPyConnection, stage: Stage, writte
 
 
 def _note_unmapped(work: duckdb.DuckDBPyConnection, stage: Stage, concept_tables: dict[str, str]) -> None:
-    """The work list: source codes of the resources that are kept without a standard concept, with their counts.
-
-    A text value with a digit in it is a result, no code; a code that a map sends to "None" has been looked at.
-    """
+    """The work list: source codes of the resources that are kept without a standard concept, with their counts."""
     values = {one.column for one in stage.plan.concepts.values() if one.concept.kind == "value"}
     for column, table in concept_tables.items():
-        is_value = "true" if column in values else "false"
-        work.execute(
-            f"""INSERT INTO lin.unmapped
-                SELECT s.site, {quote(stage.resource)}, {quote(column.removeprefix("c_"))}, r.vocabulary,
-                       coalesce(r.source_value, r.code), r.source_name, count(*)
-                FROM {stage.table} s JOIN {table} r ON r.k = hash(s.site, s."{column}")
-                WHERE s.outcome IS NULL AND r.standard = 0
-                  AND NOT (r.source_value = r.source_name AND regexp_matches(r.code, '[0-9]') AND {is_value})
-                  AND NOT EXISTS (SELECT 1 FROM vocab.code_map m WHERE m.source_vocabulary_id = r.vocabulary
-                                  AND m.source_code = r.code AND m.site IN (s.site, '')
-                                  AND m.target_vocabulary_id = 'None')
-                GROUP BY ALL"""
-        )
+        source = f'SELECT n, site, outcome, "{column}" AS c FROM {stage.table}'
+        _note_one(work, stage, column.removeprefix("c_"), source, table, is_value=column in values)
+    for plan in stage.plan.rules:
+        for concept in plan.each_concepts.values():
+            elements = elements_table(stage, plan)
+            source = (
+                f'SELECT n, site, k.outcome, e."{concept.column}" AS c FROM {elements} JOIN {stage.keys} k USING (n)'
+            )
+            name, is_value = f"{plan.rule.name}.{concept.name}", concept.concept.kind == "value"
+            _note_one(work, stage, name, source, concept_table(stage, plan, concept), is_value=is_value)
+
+
+def _note_one(
+    work: duckdb.DuckDBPyConnection, stage: Stage, element: str, source: str, table: str, *, is_value: bool
+) -> None:
+    """A text value with a digit in it is a result, no code; a code that a map sends to "None" has been looked at."""
+    result = r"r.source_value = r.source_name AND regexp_matches(r.code, '\p{Nd}')" if is_value else "false"
+    work.execute(
+        f"""INSERT INTO lin.unmapped
+            SELECT s.site, {quote(stage.resource)}, {quote(element)}, r.vocabulary, coalesce(r.source_value, r.code),
+                   r.source_name, count(*)
+            FROM ({source}) s JOIN {table} r ON r.k = hash(s.site, s.c)
+            WHERE s.outcome IS NULL AND r.standard = 0 AND NOT ({result})
+              AND NOT EXISTS (SELECT 1 FROM vocab.code_map m WHERE m.source_vocabulary_id = r.vocabulary
+                              AND m.source_code = r.code AND m.site IN (s.site, '') AND m.target_vocabulary_id = 'None')
+            GROUP BY ALL"""
+    )
 
 
 def _outcomes(work: duckdb.DuckDBPyConnection, stages: Sequence[Stage]) -> pl.DataFrame:

@@ -28,6 +28,16 @@ class WrittenRule:
     reversed_ends: int = 0
 
 
+def elements_table(stage: Stage, plan: RulePlan) -> str:
+    """The table with the elements of a `for_each` rule."""
+    return f'stage."{stage.table.removeprefix("stage.")}_{plan.rule.name}_elements"'
+
+
+def concept_table(stage: Stage, plan: RulePlan, concept: ConceptPlan) -> str:
+    """The table with the resolved coding sets of a concept that a `for_each` rule reads from its elements."""
+    return f'stage."{stage.table.removeprefix("stage.")}_{plan.rule.name}_{concept.column}"'
+
+
 def attach_concepts(work: duckdb.DuckDBPyConnection, stage: Stage) -> dict[str, str]:
     """Resolves the concepts of the resource grain; gives back the resolved table of each stage column."""
     plan = stage.plan
@@ -105,14 +115,14 @@ def _source(
     joins = []
     source = f"{stage.table} s"
     if plan.each:
-        elements = f'stage."{name}_{plan.rule.name}_elements"'
+        elements = elements_table(stage, plan)
         work.execute(
             f'CREATE TABLE {elements} AS SELECT n, site, unnest("{plan.each}", recursive := false) AS e, '
             f'generate_subscripts("{plan.each}", 1) AS place FROM {stage.table} WHERE outcome IS NULL'
         )
         source += f" JOIN {elements} el ON el.n = s.n"
         for concept in plan.each_concepts.values():
-            table = f'stage."{name}_{plan.rule.name}_{concept.column}"'
+            table = concept_table(stage, plan, concept)
             resolve_concept(work, table, f'SELECT site, e."{concept.column}" AS c FROM {elements}', concept.concept)
             joins.append(_concept_join(concept, table, f'e."{concept.column}"'))
     for concept in plan.concepts.values():

@@ -8,6 +8,7 @@ import polars as pl
 import pytest
 
 from analytics.report import ReportMeta, render_report, write_report
+from analytics.report.sensitivity import _outcome, _quantity, analysis_name
 from analytics.statistics.tables import CONTAINS_INDIVIDUALS, SCHEMAS
 
 Tables = dict[str, pl.DataFrame]
@@ -221,3 +222,9 @@ def test_the_resources_stand_before_the_persons(page: Page) -> None:
 def test_sensitivity_rows_start_with_the_primary_definitions(page: Page) -> None:
     tables = page.text.split("Sensitivity of survival to the definitions")[1]
     assert tables.index("Primary definitions") < tables.index("S1: ") < tables.index("S4: ") < tables.index("S13: ")
+
+
+def test_no_sensitivity_estimate_hides_another(stored_tables: Tables) -> None:
+    table = stored_tables["sensitivity"].filter(~pl.col("quantity").str.contains("survival at|log-rank|not computed"))
+    places = [(_outcome(row), analysis_name(row), _quantity(row)) for row in table.to_dicts()]
+    assert len(places) == len(set(places))

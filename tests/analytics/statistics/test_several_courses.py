@@ -121,3 +121,22 @@ def test_delayed_entry_leaves_out_who_has_no_diagnosis_date(derived: Derived) ->
     assert efs["n"].unique().to_list() == [100]
     assert efs["note"].str.contains("5 without a diagnosis date").all()
     assert table["estimate"].drop_nulls().is_between(1e-3, 1e5).all()
+
+
+def test_exposure_tells_of_bags_their_evidence_and_dose_deviations(derived: Derived) -> None:
+    table = run_analyses(derived, QUICK)["exposure"]
+    bags = table.filter(pl.col("variable") == "evidence of bags")
+    assert bags["n"].to_list() == [derived.bags.height, 0]
+    durations = table.filter(pl.col("variable") == "bag duration, hours (about)")
+    assert durations["n"].sum() == derived.bags.height
+    assert table.filter(pl.col("variable") == "dose deviation > 20%").select("n", "denominator").row(0) == (0, 125)
+
+
+def test_the_curve_of_all_strata_stands_apart(derived: Derived) -> None:
+    tables = run_analyses(derived, QUICK)
+    assert "all" not in tables["survival_curves"]["stratum"].to_list()
+    risk = tables["overall_risk_table"].filter((pl.col("endpoint") == "EFS") & (pl.col("time") == 0))
+    assert risk["at_risk"].to_list() == [105]
+    curve = tables["overall_curves"].filter(pl.col("endpoint") == "OS")
+    assert curve["survival"].is_sorted(descending=True)
+    assert curve["events"].sum() == 5

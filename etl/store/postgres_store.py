@@ -1,0 +1,178 @@
+"""The store on a PostgreSQL server (15 or newer): schemas `cdm`, `lineage`, `ledger`, `results` in one database.
+
+One transaction carries everything over, the ledger included. Which tables changed is known from hashes of their
+content that the ledger keeps, so that nothing is read back but a count. Roles: etl.store.roles. Layout, and why there
+are no foreign keys: etl.store.postgres_layout.
+"""
+
+from types import TracebackType
+from typing import Self
+
+import duckdb
+from sqlalchemy import Table
+
+from etl.errors import CdmError
+from etl.store import ledger, steps
+from etl.store import postgres_tables as tables
+from etl.store.ledger_writer import FILES, MET, OF_A_RUN, STATEMENTS, run_row, written_rows
+from etl.store.postgres_connection import connect, session_name, shown, take_lock, take_owner
+from etl.store.postgres_copy import copy_in
+from etl.store.postgres_errors import translated
+from etl.store.postgres_layout import create_table, indexes
+from etl.store.sources import OF_STUDIES, SCHEMAS, Place, content_hash, count, refuse_broken, sources
+from etl.store.store import Run, Written
+
+_CONTENT: Place = ("ledger", "content")
+
+
+class PostgresStore:
+    """A PostgreSQL database. The connection, and with it the run lock, is held from opening to closing."""
+
+    def __init__(self, url: str, run_id: str = "", *, wait_seconds: float = 60) -> None:
+        """Connects, takes the run lock and makes the schemas and tables that are missing.
+
+        `wait_seconds`: how long `replace` waits for readers of the tables that it must exchange. Raises LockError when
+        another run holds the lock, CdmError when there is no server, no right to write, or a CDM that is not blina's.
+        """
+        self.url = shown(url)
+        self._wait_seconds = wait_seconds
+        self._connection = connect(url, session_name(run_id))
+        try:
+            with translated(self.url):
+                take_lock(self._connection, self.url)
+                take_owner(self._connection)
+                steps.reached("postgres: lock taken")
+                self._create()
+                steps.reached("postgres: schemas made")
+        except BaseException:
+            self._connection.close()
+            raise
+
+    def replace(self, work: duckdb.DuckDBPyConnection, run: Run) -> list[Written]:
+        """Makes `cdm` and `lineage` equal to `out`, `vocab` and `lin` of the work database, and writes the ledger.
+
+        One transaction. A table whose content is the same stays as it is, also when readers use it; the others are made
+        beside the old ones, which readers keep until the commit. Raises CdmError before anything is written when the
+        rows break the CDM's promises, LockError when readers do not let go of a table.
+        """
+        found = sources(work)
+        refuse_broken(work, found)
+        with translated(self.url):
+            with self._connection.transaction():
+                steps.reached("postgres: transaction begun")
+                written = self._replace_tables(work, found)
+                steps.reached("postgres: tables replaced")
+                self._write_ledger(work, run, written)
+                steps.reached("postgres: ledger written")
+            steps.reached("postgres: committed")
+        return written
+
+    def run_ids(self) -> set[str]:
+        """The runs that committed and whose files still count: the last one that began anew, and those after it."""
+        with translated(self.url):
+            rows = self._connection.execute(
+                """SELECT run_id FROM ledger.run WHERE run_id COLLATE "C" >= coalesce(
+                     (SELECT max(run_id COLLATE "C") FROM ledger.run
+                      WHERE policies::jsonb ->> 'received' = 'anew'), '')"""
+            ).fetchall()
+        return {row[0] for row in rows}
+
+    def record_outcome(self, run_id: str, outcome: str) -> None:
+        """Changes the outcome of a run that the ledger knows; raises CdmError when it does not."""
+        with translated(self.url):
+            changed = self._connection.execute(
+                "UPDATE ledger.run SET outcome = %s WHERE run_id = %s", [outcome, run_id]
+            ).rowcount
+        if not changed:
+            raise CdmError(f"{self.url}: the ledger knows no run {run_id}")
+
+    def close(self) -> None:
+        """Ends the session, which releases the lock."""
+        self._connection.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def _create(self) -> None:
+        """What is missing; nothing is asked of the server when all is there, so an ETL role needs no more rights."""
+        there = {row[0] for row in self._connection.execute("SELECT nspname FROM pg_namespace").fetchall()}
+        if "cdm" in there and "ledger" not in there:
+            raise CdmError(f"{self.url}: holds a CDM that blina did not build; name another database")
+        made = tables.existing(self._connection, SCHEMAS)
+        wanted: dict[Place, Table] = {(schema, name): one for schema, of in SCHEMAS.items() for name, one in of.items()}
+        wanted[_CONTENT] = ledger.content
+        with self._connection.transaction():
+            for schema in SCHEMAS.keys() - there:
+                self._connection.execute(f"CREATE SCHEMA {schema}".encode())
+            for place, table in wanted.items():
+                if place not in made:
+                    for statement in (create_table(table, place[0]), *indexes(place, table, place[0])):
+                        self._connection.execute(statement.encode())
+
+    def _replace_tables(self, work: duckdb.DuckDBPyConnection, found: dict[Place, str]) -> list[Written]:
+        """What the study wrote stays only when nothing that it could have read has changed."""
+        written = [self._make_anew(work, where, found[where]) for where in found if where not in OF_STUDIES]
+        changed = any(one.replaced and one.schema == "cdm" for one in written)
+        for where in OF_STUDIES:
+            if changed or count(work, found[where]):
+                written.append(self._make_anew(work, where, found[where]))
+            else:
+                written.append(Written(*where, tables.count(self._connection, where), replaced=False))
+        replaced = [(one.schema, one.table) for one in written if one.replaced]
+        tables.move_in(self._connection, replaced, self.url, self._wait_seconds)
+        return written
+
+    def _make_anew(self, work: duckdb.DuckDBPyConnection, where: Place, source: str) -> Written:
+        table = SCHEMAS[where[0]][where[1]]
+        rows, content = count(work, source), content_hash(work, table, source)
+        if self._is_same(where, table, rows, content):
+            return Written(*where, rows, replaced=False)
+        tables.make(self._connection, work, where, table, source)
+        self._connection.execute(
+            """INSERT INTO ledger.content VALUES (%s, %s, %s, %s)
+               ON CONFLICT (table_schema, table_name) DO UPDATE SET n = EXCLUDED.n,
+               content_hash = EXCLUDED.content_hash""",
+            [*where, rows, content],
+        )
+        return Written(*where, rows, replaced=True)
+
+    def _is_same(self, where: Place, table: Table, rows: int, content: str) -> bool:
+        """Whether a table holds these rows already. Of studies' tables nothing is known but whether they are empty."""
+        if not tables.same_layout(self._connection, where, table) or tables.count(self._connection, where) != rows:
+            return False
+        if where in OF_STUDIES or rows == 0:
+            return rows == 0
+        known = self._connection.execute(
+            "SELECT content_hash FROM ledger.content WHERE table_schema = %s AND table_name = %s", where
+        ).fetchone()
+        return known == (content,)
+
+    def _write_ledger(self, work: duckdb.DuckDBPyConnection, run: Run, written: list[Written]) -> None:
+        names = {"ledger": "ledger", "met": "blina_met", "files": "blina_files", "counts": "blina_counts"}
+        for name, query in (("met", MET), ("files", FILES), ("counts", "SELECT * FROM led.count")):
+            self._carry_over(work, names[name], query)
+        for table in OF_A_RUN:
+            self._connection.execute(f'DELETE FROM ledger."{table}" WHERE run_id = %s'.encode(), [run.run_id])
+        row = run_row(run)
+        marks = ", ".join(["%s"] * len(row))
+        self._connection.execute(
+            f"INSERT INTO ledger.run ({', '.join(row)}) VALUES ({marks})".encode(), list(row.values())
+        )
+        for statement in STATEMENTS:
+            self._connection.execute(statement.format(**names, run="%(run)s").encode(), {"run": run.run_id})
+        with self._connection.cursor() as cursor:
+            cursor.executemany("INSERT INTO ledger.written VALUES (%s, %s, %s, %s, %s)", written_rows(run, written))
+
+    def _carry_over(self, work: duckdb.DuckDBPyConnection, name: str, query: str) -> None:
+        """A temporary table on the server with what the run has to tell; gone with the transaction."""
+        described = work.execute(f"DESCRIBE {query}").fetchall()
+        kinds = {column: {"VARCHAR": "text"}.get(kind, "bigint") for column, kind, *_ in described}
+        columns = ", ".join(f'"{column}" {kind}' for column, kind in kinds.items())
+        self._connection.execute(f"CREATE TEMPORARY TABLE {name} ({columns}) ON COMMIT DROP".encode())
+        copy_in(self._connection, work, query, name, list(kinds))
+        self._connection.execute(f"ANALYZE {name}".encode())
