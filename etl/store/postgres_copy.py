@@ -1,7 +1,7 @@
 """Rows from the work database into PostgreSQL: Arrow batches, written as CSV, sent by COPY.
 
-Measured on two cores with `measurement` rows (benchmarks/load.py): 0.40 M rows/s, against 0.47 M for sending CSV that
-was made beforehand. Binary COPY is a tenth faster at best and would need one more library.
+Measured on two cores with `measurement` rows: 0.40 M rows/s, against 0.47 M for sending CSV that was made beforehand
+(benchmarks/load.py repeats it). Binary COPY by pgpq would be up to twice as fast and one more library to depend on.
 """
 
 import io

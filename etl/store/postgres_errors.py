@@ -35,7 +35,7 @@ _BY_CLASS: dict[str, str] = {
 
 @contextmanager
 def translated(place: str) -> Iterator[None]:
-    """Errors of the server, and of the work database while it hands over rows, as CdmError; `place` names the database."""
+    """Errors of the server, and of the work database handing over rows, as CdmError; `place` names the database."""
     try:
         yield
     except psycopg.Error as error:

@@ -1,9 +1,11 @@
 """How the tables look in PostgreSQL: types, keys, indexes.
 
 Every table that has a key has it as PRIMARY KEY, and the columns that studies join and filter by have an index (those
-of OHDSI's OMOPCDM_postgresql_5.4_indices.sql, by rule instead of by list). There are no foreign keys: a table whose rows
-did not change is left alone when another one is replaced, which a key between the two would forbid, and checking some
-forty million concept ids costs more than loading them; the quality checks count every broken link instead.
+of OHDSI's OMOPCDM_postgresql_5.4_indices.sql, by rule instead of by list).
+
+There are no foreign keys. A table whose rows did not change is left alone when another one is replaced; a key between
+the two would forbid that. Each event table has up to a dozen links to CONCEPT, so that checking them row by row would
+cost a multiple of the load, and the quality checks count every broken link anyway.
 
 Vocabulary tables take what Athena ships: texts without a limit, and no column but the key is NOT NULL.
 """
@@ -69,7 +71,7 @@ def indexes(place: Place, table: Table, schema: str) -> list[str]:
             f" PRIMARY KEY ({', '.join(quoted(key) for key in keys)})"
         )
     wanted = [
-        *((name,) for name in table.columns.keys() if _is_indexed(table, name) and name not in keys[:1]),
+        *((one.name,) for one in table.columns if _is_indexed(table, one.name) and one.name not in keys[:1]),
         *_INDEXES.get(place, ()),
     ]
     made += [

@@ -42,7 +42,7 @@ def column_types(connection: Connection, place: Place) -> dict[str, str]:
            WHERE attrelid = to_regclass(%s) AND attnum > 0 AND NOT attisdropped ORDER BY attnum""",
         [quoted(*place)],
     )
-    return {name: kind for name, kind in rows}
+    return dict(rows.fetchall())
 
 
 def same_layout(connection: Connection, place: Place, table: Table) -> bool:
