@@ -101,7 +101,7 @@ def _concept_sets(sets: ConceptSets, study: Study) -> list[_Line]:
         ("other concept sets", WARNING if empty else OK, len(named) - len(empty), f"empty: {detail}" if empty else "")
     )
     unresolved = sets.unresolved.height
-    told = f"of {sets.members.height}; no row with these codes is recognised" if unresolved else ""
+    told = f"{unresolved} of {sets.members.height} codes; rows with these are not recognised" if unresolved else ""
     lines.append(("members not in this vocabulary", WARNING if unresolved else OK, unresolved, told))
     return lines
 

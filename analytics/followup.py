@@ -130,13 +130,16 @@ def derive_therapies(
     if records.lock is not None:
         in_time = in_time & (pl.col("date") <= records.lock)
     events = events.filter(in_time)
+    recorded = events.filter(pl.col("source_table") != "observation").select("person_id", "event")
+    told = events.filter(pl.col("source_table") == "observation").join(recorded, on=["person_id", "event"], how="anti")
+    events = pl.concat([events.filter(pl.col("source_table") != "observation"), told])
     findings.count("dq_hsct_external", events.filter((pl.col("event") == "hsct") & (pl.col("grade") == "C")), events)
     ordered = events.sort("person_id", "event", "date", "source_table", "source_id")
     return ordered.unique(["person_id", "event"], keep="first", maintain_order=True).drop("first_blina_date")
 
 
 def _told(records: Records, sets: ConceptSets, event: str, concept_set: str) -> pl.DataFrame:
-    """A therapy that is only told of (an observation): done elsewhere, grade C."""
+    """A therapy that is told of (an observation), grade C; it counts where nothing else records one."""
     said = sets.within("observation_concept_id", concept_set) | sets.within("value_as_concept_id", concept_set)
     return records.observations.filter(said & pl.col("observation_date").is_not_null()).select(
         "person_id", date="observation_date", grade=pl.lit("C"), event=pl.lit(event),

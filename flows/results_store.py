@@ -37,6 +37,17 @@ def last_run(database: str) -> dict[str, str]:
     return {name: str(value) for name, value in rows.row(0, named=True).items() if value} if rows.height else {}
 
 
+def last_counts(database: str) -> pl.DataFrame:
+    """site, resource_type, outcome, reason, n of the newest build; no rows for a CDM without a ledger."""
+    run = last_run(database)
+    if not run:
+        return pl.DataFrame()
+    with _reading(database) as connection:
+        return connection.execute(
+            "SELECT site, resource_type, outcome, reason, n FROM ledger.count WHERE run_id = ?", [run["run_id"]]
+        ).pl()
+
+
 def person_sources(database: str) -> pl.DataFrame:
     """person_id, fhir_id of every person's canonical Patient; no rows for a CDM without lineage."""
     with _reading(database) as connection:

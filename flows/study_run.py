@@ -25,12 +25,13 @@ from analytics import (
 )
 from analytics.cdm import Cdm
 from analytics.report import ReportMeta, write_report
+from analytics.report.landing import landing_table
 from analytics.results import all_results, write_results
 from etl.errors import QualityGateError, StudyError
 from etl.quality import Verdict, assure
 from etl.settings import Settings
 from etl.store import new_run_id, open_store
-from flows.results_store import is_ours, keep_results, last_run, person_sources
+from flows.results_store import is_ours, keep_results, last_counts, last_run, person_sources
 
 Progress = Callable[[str], None]
 
@@ -137,7 +138,11 @@ def run_study(
         keep_results(database, run_id, results_tables(derived), episode_tables(derived))
     progress("write the report")
     meta = _meta(plan, derived, source, {**run, "run_id": run_id}, synthetic=invented)
-    page = write_report({**tables, "counters": derived.counters}, meta, report or out / "report.html")
+    shown = {**tables, "counters": derived.counters}
+    counts = last_counts(database)
+    if counts.height:
+        shown["landing"] = landing_table(counts)
+    page = write_report(shown, meta, report or out / "report.html")
     matches = dict(tables["published_vs_computed"].group_by("match").len().sort("match", descending=True).iter_rows())
     return StudyRun(run_id, page, out, derived.patients.height, derived.courses.height, matches, warnings, stored)
 
@@ -205,4 +210,5 @@ def _meta(study: Study, derived: Derived, source: _Source, run: Mapping[str, str
         cdm_name=source.name,
         data_lock=lock if isinstance(lock, date) else source.released,
         created=datetime.now(UTC).replace(microsecond=0),
+        definitions={name: parameter.text for name, parameter in study.parameters.items()},
     )

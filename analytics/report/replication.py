@@ -184,6 +184,7 @@ def _terms(text: str) -> str:
 def dashes(text: str) -> str:
     """Ranges of numbers with an en dash, relations as signs, quotation marks as printed."""
     text = re.sub(r"(?<=\d)-(?=\d)", "–", text)
+    text = re.sub(r"(?<=\d) - (?=\d)", " − ", text).replace(">=", "≥")
     return re.sub(r"'([^']*)'", r"“\1”", text)
 
 

@@ -1,5 +1,6 @@
 """The sensitivity matrix (S1–S15): one row per definition, one column per estimate."""
 
+import json
 import re
 from html import escape
 from typing import Any
@@ -25,7 +26,7 @@ from analytics.report.tables import Column, html_table
 
 _AT_YEAR, _WHOLE, _EARLY = "survival at day 365", "log-rank P", "log-rank P, horizon 365 d"
 _SURVIVAL = (_AT_YEAR, _WHOLE, _EARLY)
-_NOT_DONE = "not computed"
+_NOT_DONE, _DONE = "not computed", "computed"
 _COLUMN = {"CHEMO_DELAY": "CR_MRDneg", "MRDneg": "CR_MRDneg", "MRDpos": "CR_MRDpos"}
 """The stratum beside which a level of another classification stands."""
 _MARKS = {"CHEMO_DELAY": "ᵃ", "MRDneg": "ᵇ", "MRDpos": "ᶜ"}
@@ -82,7 +83,7 @@ def _survival_row(part: pl.DataFrame, endpoint: str) -> dict[str, Any]:
 def estimate_matrix(material: Material) -> str:
     """Responses, odds and hazard ratios and everything else under every definition: one column per quantity."""
     table = _sensitivity(material).filter(
-        pl.col("quantity").is_in(_SURVIVAL).not_() & (pl.col("quantity") != _NOT_DONE)
+        pl.col("quantity").is_in(_SURVIVAL).not_() & pl.col("quantity").is_in([_NOT_DONE, _DONE]).not_()
     )
     if table.is_empty():
         return ""
@@ -104,7 +105,7 @@ def _matrix(material: Material, outcome: str, own: list[dict[str, Any]], names: 
     columns += [Column(f"c{i}", escape(name), "left") for i, name in enumerate(names)]
     note = "Estimate (95% CI), <i>P</i> where there is a test; in square brackets n, or events of n."
     return material.table(
-        f"Sensitivity of other estimates: {outcome[:1].lower() + outcome[1:]}",
+        f"Sensitivity of other estimates: {outcome if outcome[1:2] == ' ' else outcome[:1].lower() + outcome[1:]}",
         html_table(rows, columns, stub="analysis"),
         [note],
     )
@@ -166,7 +167,11 @@ def _absent(material: Material) -> str:
     """The analyses that could not be made, with their reasons."""
     table = _sensitivity(material).filter(pl.col("quantity") == _NOT_DONE)
     said = [escape(analysis_name(row)) for row in table.to_dicts()]
-    return f"Not computed. {'; '.join(sorted(said, key=_position))}." if said else ""
+    absent = f"Not computed. {'; '.join(sorted(said, key=_position))}." if said else ""
+    again = _sensitivity(material).filter(pl.col("quantity") == _DONE)
+    names = "; ".join(sorted((escape(analysis_name(row)) for row in again.to_dicts()), key=_position))
+    derived = f"Derived again under {names}: a missing row or cell equals the primary one." if names else ""
+    return f"{derived} {absent}".strip()
 
 
 def _analyses(table: pl.DataFrame) -> list[str]:
@@ -181,10 +186,24 @@ def _position(name: str) -> tuple[int, str]:
 
 
 def _sensitivity(material: Material) -> pl.DataFrame:
-    return material.need(
+    table = material.need(
         "sensitivity",
         *("analysis_id definition endpoint stratum quantity estimate lower upper p n events").split(),
     )
+    named = pl.col("analysis_id").replace_strict(_variants(material), default=None, return_dtype=pl.String)
+    return table.with_columns(definition=pl.coalesce(named, pl.col("definition")))
+
+
+def _variants(material: Material) -> dict[str, str]:
+    """What each analysis that was derived again changed, from the parameter `sensitivity`: "tcell_post … = 21"."""
+    settings = material.maybe("settings", "name", "value")
+    values = [] if settings is None else settings.filter(pl.col("name") == "sensitivity")["value"].to_list()
+    changed = json.loads(values[0]) if values and values[0] else {}
+    return {
+        str(name): ", ".join(f"{path.replace('.', ': ').replace('_', ' ')} = {value}" for path, value in change.items())
+        for name, change in changed.items()
+        if isinstance(change, dict)
+    }
 
 
 SENSITIVITY = Section(

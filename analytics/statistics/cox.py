@@ -177,12 +177,12 @@ def corrected_concordance(
         return np.asarray(FirthCoxPH(backend="numpy").fit(x[rows], survival_y(time[rows], event[rows])).coef_)
 
     everybody = np.arange(len(time))
-    apparent = float(concordance_index(time, -(x @ fit(everybody)), event))
     generator = np.random.default_rng(seed)
     optimism, sampled = [], []
     with warnings.catch_warnings():
-        # a resample in which the Firth iteration stops early still gives a usable ranking
+        # a fit in which the Firth iteration stops early still gives a usable ranking
         warnings.filterwarnings("ignore", "Step-halving failed|Maximum number of iterations", UserWarning)
+        apparent = float(concordance_index(time, -(x @ fit(everybody)), event))
         for _ in range(repeats):
             rows = generator.integers(0, len(time), len(time))
             if not event[rows].any() or (x[rows].std(axis=0) == 0).any():

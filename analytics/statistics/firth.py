@@ -72,6 +72,8 @@ def _fit_terms(
             limits = model.conf_int(alpha=1 - confidence, method="pl")
         except (LinAlgError, np.linalg.LinAlgError):
             return [Term(name, n=n, events=events, note="not estimable: factors collinear") for name in names]
+        except ValueError:  # firthmodels refuses more parameters than observations
+            return [Term(name, n=n, events=events, note="not estimable: too few persons") for name in names]
     note = "; ".join(sorted({str(w.message) for w in caught})) or None
     count = len(names)  # anything after that is the intercept
     return [

@@ -17,7 +17,7 @@ from sqlalchemy import Table
 
 import etl.cdm
 from etl.errors import CdmError, LockError
-from etl.store import steps
+from etl.store import disk, steps
 from etl.store.ledger_writer import write_ledger
 from etl.store.lock import RunLock
 from etl.store.sources import (
@@ -101,6 +101,32 @@ class DuckDBStore:
             ).fetchall()
         if not changed:
             raise CdmError(f"{self.path}: the ledger knows no run {run_id}")
+
+    def fill(self, work: duckdb.DuckDBPyConnection, found: dict[Place, tuple[Table, str]]) -> None:
+        """Replaces the whole file by one with these tables: (table, where its rows are) by place; for `restore`.
+
+        The new file is made beside the old one and moved in by one rename; readers keep the old one.
+        """
+        made = self.path.with_name(f".restoring-{self.path.name}")
+        for left in (made, made.with_name(f"{made.name}.wal")):
+            left.unlink(missing_ok=True)
+        with _translated(self.path), disk.told(self.path):
+            work.execute(f"ATTACH '{str(made).replace(chr(39), chr(39) * 2)}' AS {_TARGET}")
+            try:
+                with _transaction(work):
+                    for schema in SCHEMAS:
+                        work.execute(f"CREATE SCHEMA IF NOT EXISTS {_TARGET}.{schema}")
+                    for (schema, name), (table, source) in found.items():
+                        work.execute(_create_table(table, f"{_TARGET}.{schema}"))
+                        work.execute(
+                            f'INSERT INTO {_TARGET}.{schema}."{name}" SELECT {typed_columns(table)} FROM {source}'
+                        )
+                work.execute(f"CHECKPOINT {_TARGET}")
+            finally:
+                work.execute(f"DETACH {_TARGET}")
+            steps.reached("restore: file written")
+            disk.move_in(made, self.path)
+            steps.reached("restore: moved in")
 
     def close(self) -> None:
         """Releases the lock."""

@@ -14,7 +14,7 @@ _BY_CODE: dict[str, str] = {
     "53200": "the server is out of memory; nothing was written",
     "53300": "the server takes no more connections",
     "42501": "this user lacks the rights: it must be a member of blina_etl, or own the schemas (blina's create_roles)",
-    "25006": "the database is read-only (a standby, or default_transaction_read_only is on)",
+    "25006": "the database is read-only for this user (a reading role, a standby, default_transaction_read_only)",
     "2BP01": "views or other objects depend on a table that must be replaced; drop them, or read from a release",
     "3F000": "has none of blina's schemas; blina did not build it",
     "42P01": "has no such table; blina did not build it",

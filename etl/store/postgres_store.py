@@ -43,6 +43,7 @@ class PostgresStore:
                 take_owner(self._connection)
                 steps.reached("postgres: lock taken")
                 self._create()
+                self._refuse_reader()
                 steps.reached("postgres: schemas made")
         except BaseException:
             self._connection.close()
@@ -86,6 +87,20 @@ class PostgresStore:
         if not changed:
             raise CdmError(f"{self.url}: the ledger knows no run {run_id}")
 
+    def fill(self, work: duckdb.DuckDBPyConnection, found: dict[Place, tuple[Table, str]]) -> None:
+        """Replaces whole tables, of any schema, by rows of the work database: (table, where its rows are) by place.
+
+        One transaction. For `restore`: nothing is checked, the ledger is a table like the others.
+        """
+        with translated(self.url), self._connection.transaction():
+            for place, (table, source) in found.items():
+                tables.make(self._connection, work, place, table, source)
+                if place[0] in {"cdm", "lineage"}:
+                    self._remember(place, count(work, source), content_hash(work, table, source))
+            tables.move_in(self._connection, found, self.url, self._wait_seconds)
+            steps.reached("restore: file written")
+        steps.reached("restore: moved in")
+
     def close(self) -> None:
         """Ends the session, which releases the lock."""
         self._connection.close()
@@ -114,6 +129,12 @@ class PostgresStore:
                     for statement in (create_table(table, place[0]), *indexes(place, table, place[0])):
                         self._connection.execute(statement.encode())
 
+    def _refuse_reader(self) -> None:
+        """Tells a user without the right to write now, and not after the hours of a build."""
+        with self._connection.transaction(force_rollback=True):
+            self._connection.execute("CREATE SCHEMA blina_new_right")
+            self._connection.execute("LOCK TABLE ledger.run IN ROW EXCLUSIVE MODE")
+
     def _replace_tables(self, work: duckdb.DuckDBPyConnection, found: dict[Place, str]) -> list[Written]:
         """What the study wrote stays only when nothing that it could have read has changed."""
         written = [self._make_anew(work, where, found[where]) for where in found if where not in OF_STUDIES]
@@ -133,13 +154,16 @@ class PostgresStore:
         if self._is_same(where, table, rows, content):
             return Written(*where, rows, replaced=False)
         tables.make(self._connection, work, where, table, source)
+        self._remember(where, rows, content)
+        return Written(*where, rows, replaced=True)
+
+    def _remember(self, where: Place, rows: int, content: str) -> None:
         self._connection.execute(
             """INSERT INTO ledger.content VALUES (%s, %s, %s, %s)
                ON CONFLICT (table_schema, table_name) DO UPDATE SET n = EXCLUDED.n,
                content_hash = EXCLUDED.content_hash""",
             [*where, rows, content],
         )
-        return Written(*where, rows, replaced=True)
 
     def _is_same(self, where: Place, table: Table, rows: int, content: str) -> bool:
         """Whether a table holds these rows already. Of studies' tables nothing is known but whether they are empty."""

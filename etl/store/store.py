@@ -7,6 +7,7 @@ from types import TracebackType
 from typing import Any, Protocol, Self
 
 import duckdb
+from sqlalchemy import Table
 
 
 def new_run_id() -> str:
@@ -58,6 +59,10 @@ class Store(Protocol):
 
     def record_outcome(self, run_id: str, outcome: str) -> None:
         """Changes the outcome of a run that the ledger already knows, e.g. after the quality gate."""
+        ...
+
+    def fill(self, work: duckdb.DuckDBPyConnection, found: dict[tuple[str, str], tuple[Table, str]]) -> None:
+        """Replaces whole tables of any schema, ledger included, by rows of the work database; for `restore`."""
         ...
 
     def close(self) -> None:

@@ -1,60 +1,43 @@
 """The databases that the tests of the store run on."""
 
+import importlib.util
 import itertools
+import signal
+import subprocess
 import sys
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
 
-import duckdb
 import psycopg
 import pytest
 
-sys.path.insert(0, str(Path(__file__).parent))
 
-from postgres_server import NoServerError, server
+def _load(name: str) -> None:
+    """A module beside this file: tests are no package, so it is loaded by its path."""
+    if name not in sys.modules:
+        spec = importlib.util.spec_from_file_location(name, Path(__file__).with_name(f"{name}.py"))
+        assert spec is not None
+        assert spec.loader is not None
+        sys.modules[name] = importlib.util.module_from_spec(spec)
+        spec.loader.exec_module(sys.modules[name])
+
+
+for _name in ("databases", "postgres_server", "small_build"):
+    _load(_name)
+
+from databases import Database  # noqa: E402
+from postgres_server import NoServerError, server  # noqa: E402
 
 _NUMBERS = itertools.count(1)
 
 
-@dataclass(frozen=True)
-class Database:
-    """An empty database of one kind."""
+@pytest.fixture
+def stop() -> "Callable[[subprocess.Popen[str]], None]":
+    def kill(process: "subprocess.Popen[str]") -> None:
+        process.send_signal(signal.SIGKILL)
+        process.communicate()
 
-    url: str
-
-    @property
-    def kind(self) -> str:
-        return self.url.split(":")[0]
-
-    def read(self, sql: str) -> list[tuple[Any, ...]]:
-        if self.kind == "duckdb":
-            with duckdb.connect(self.url.removeprefix("duckdb:///"), read_only=True) as connection:
-                return connection.execute(sql).fetchall()
-        with psycopg.connect(self.url, autocommit=True) as connection:
-            return connection.execute(sql.encode()).fetchall()
-
-    def execute(self, sql: str) -> None:
-        if self.kind == "duckdb":
-            with duckdb.connect(self.url.removeprefix("duckdb:///")) as connection:
-                connection.execute(sql)
-        else:
-            with psycopg.connect(self.url, autocommit=True) as connection:
-                connection.execute(sql.encode())
-
-    def contents(self) -> dict[str, list[tuple[Any, ...]]]:
-        """All rows of the CDM, of lineage and of what the ledger knows, by table; times of runs left out."""
-        names = self.read(
-            "SELECT table_schema, table_name FROM information_schema.tables"
-            " WHERE table_schema IN ('cdm', 'lineage', 'ledger') AND table_name <> 'content' ORDER BY 1, 2"
-        )
-        skip = {"ledger.run": "run_id, outcome, policies"}
-        found = {
-            f"{schema}.{name}": self.read(f'SELECT {skip.get(f"{schema}.{name}", "*")} FROM {schema}."{name}"')
-            for schema, name in names
-        }
-        return {name: sorted(rows, key=repr) for name, rows in found.items() if rows}
+    return kill
 
 
 @pytest.fixture(scope="session")

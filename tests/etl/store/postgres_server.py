@@ -21,9 +21,9 @@ class NoServerError(Exception):
 
 
 @contextmanager
-def server() -> Iterator[str]:
+def server(given: str | None = None) -> Iterator[str]:
     """The URL of a server whose user may make databases and roles, ending in "/". Raises NoServerError."""
-    given = os.environ.get("BLINA_TEST_POSTGRES")
+    given = given or os.environ.get("BLINA_TEST_POSTGRES")
     if given:
         yield given.rsplit("/", 1)[0] + "/"
         return
@@ -57,7 +57,7 @@ def _programs() -> Path:
     if wheel and wheel.origin and os.geteuid() != 0:
         return Path(wheel.origin).parent / "pginstall" / "bin"
     raise NoServerError(
-        "no PostgreSQL 15 or newer: set BLINA_TEST_POSTGRES=postgresql://USER:PASSWORD@HOST/, or install Debian's postgresql"
+        "no PostgreSQL 15 or newer: install Debian's postgresql or set BLINA_TEST_POSTGRES=postgresql://USER@HOST/"
     )
 
 

@@ -51,3 +51,12 @@ def make_work(*, persons: int = 2, outcome: str = "kept") -> duckdb.DuckDBPyConn
     insert_frame(connection, "led.count", counts)
     connection.execute("INSERT INTO lin.person_source VALUES (5000000000, 'A', 'p1', TRUE)")
     return connection
+
+
+def make_linked_work(*, persons: int = 2) -> duckdb.DuckDBPyConnection:
+    """The same with lineage: every person was made by rule `person` of the mapping of Patient."""
+    work = make_work(persons=persons)
+    work.execute("INSERT INTO lin.resource VALUES (1, 'A', 'Patient', 'p1', NULL, NULL, NULL, 1)")
+    work.execute("INSERT INTO lin.rule VALUES (7, 'Patient', 'person', 'person', 'm')")
+    work.execute("INSERT INTO lin.cdm_row SELECT 'person', person_id, 7, 1 FROM out.person")
+    return work

@@ -1,0 +1,56 @@
+"""Files that must be whole or not there: hashed, forced to the disk, moved in by one rename."""
+
+import hashlib
+import os
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import duckdb
+
+from etl.errors import CdmError
+
+
+def sha256(path: Path) -> str:
+    """The hash of a file's bytes, in hex."""
+    with path.open("rb") as stream:
+        return hashlib.file_digest(stream, "sha256").hexdigest()
+
+
+def force(path: Path) -> None:
+    """Returns when the bytes of a file, or the names in a folder, are on the disk."""
+    handle = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
+
+
+def move_in(made: Path, place: Path) -> None:
+    """Puts a finished file or folder in its place; what stood there before is replaced if it is a file."""
+    for path in [made, *made.rglob("*")] if made.is_dir() else [made]:
+        force(path)
+    made.replace(place)
+    force(place.parent)
+
+
+def clear(folder: Path, *prefixes: str) -> None:
+    """Removes what a killed run left: entries whose names begin so."""
+    for path in list(folder.iterdir()):
+        if path.name.startswith(prefixes):
+            if path.is_dir():
+                shutil.rmtree(path)
+            else:
+                path.unlink()
+
+
+@contextmanager
+def told(place: Path) -> Iterator[None]:
+    """Errors of the disk as CdmError, with the place; DuckDB's without their text, which may quote a row."""
+    try:
+        yield
+    except OSError as error:
+        raise CdmError(f"{place}: cannot be written ({error.strerror})") from None
+    except duckdb.Error as error:
+        raise CdmError(f"{place}: cannot be written ({type(error).__name__})") from None
