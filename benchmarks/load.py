@@ -3,8 +3,8 @@
 For each database, in one run: the store's own way (types, required values, keys, indexes and content hash checked or
 made, ledger written, committed), the load alone, and a bare insert of the same rows: Arrow into a table without
 anything for DuckDB, one COPY of CSV that was made beforehand for PostgreSQL. The ratio is our time ÷ the bare
-insert's; 1.5 is the limit that issue 4 sets. Without `--postgres` (or BLINA_TEST_POSTGRES), a server starts by itself where Debian's
-postgresql is installed; its database is made and dropped here.
+insert's; 1.5 is the limit that issue 4 sets. Without `--postgres` (or BLINA_TEST_POSTGRES), a server starts by itself
+where Debian's postgresql is installed; its database is made and dropped here.
 """
 
 import argparse
