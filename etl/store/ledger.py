@@ -39,9 +39,11 @@ file = Table(
 resource = Table(
     "resource",
     METADATA,
+    Column("resource_no", BigInteger),  # the running number of the landed line: file number * 2**32 + place
     Column("site", String(50), nullable=False),
     Column("resource_type", String(64), nullable=False),
     Column("fhir_id", Text),
+    Column("url", Text),  # entry.fullUrl
     Column("version", Text),
     Column("updated", Text),  # meta.lastUpdated as FHIR wrote it
     Column("content_hash", String(64)),
@@ -104,9 +106,11 @@ WORK_TABLES: dict[str, Table] = {
         Table(
             "resource",
             _WORK,
+            Column("resource_no", BigInteger),
             Column("site", String(50), nullable=False),
             Column("resource_type", String(64), nullable=False),
             Column("fhir_id", Text),
+            Column("url", Text),
             Column("version", Text),
             Column("updated", Text),
             Column("content_hash", String(64)),

@@ -36,13 +36,15 @@ _SAME = """
     AND known.content_hash IS NOT DISTINCT FROM met.content_hash
 """
 
-_COLUMNS = 'site, resource_type, fhir_id, version, updated, content_hash, file_sha256, "at", outcome, reason'
+_COLUMNS = 'resource_no, site, resource_type, fhir_id, url, version, updated, content_hash, file_sha256, "at", outcome, reason'
 
 _CHANGED_OUTCOMES = f"""
-UPDATE {{ledger}}.resource AS known SET outcome = met.outcome, reason = met.reason, run_id = {{run}}
+UPDATE {{ledger}}.resource AS known
+SET outcome = met.outcome, reason = met.reason, run_id = {{run}}, resource_no = met.resource_no
 FROM {{met}} AS met
 WHERE {_SAME}
-    AND (known.outcome IS DISTINCT FROM met.outcome OR known.reason IS DISTINCT FROM met.reason)
+    AND (known.outcome IS DISTINCT FROM met.outcome OR known.reason IS DISTINCT FROM met.reason
+        OR known.resource_no IS DISTINCT FROM met.resource_no)
 """
 
 _NEW_RESOURCES = f"""

@@ -72,7 +72,43 @@ unmapped = Table(
     Column("n", BigInteger, nullable=False),
 )
 
+reference = Table(
+    "reference",
+    METADATA,
+    Column("resource_no", BigInteger, nullable=False),
+    Column("site", String(50), nullable=False),
+    Column("resource_type", String(64), nullable=False),
+    Column("fhir_id", Text, nullable=False),
+    Column("element", String(100), nullable=False),
+    Column("to_type", String(64)),  # NULL: pending, nothing that came so far answers to the text
+    Column("to_id", Text),
+    Column("text", Text),  # as written, where it is not "Type/id"
+)
+"""What the newest version of each resource refers to: a change of the target may change the row of the source."""
+
+identifier = Table(
+    "identifier",
+    METADATA,
+    Column("site", String(50), nullable=False),
+    Column("resource_type", String(64), nullable=False),
+    Column("fhir_id", Text, nullable=False),
+    Column("identifier", Text, nullable=False),  # system|value
+)
+"""The identifiers of the newest version of each resource: conditional references and duplicates are found by them."""
+
+row_of = Table(
+    "row_of",
+    METADATA,
+    Column("table_name", String(64), nullable=False),
+    Column("site", String(50), nullable=False),
+    Column("resource_type", String(64), nullable=False),
+    Column("fhir_id", Text, nullable=False),
+    Column("row_id", BigInteger, nullable=False),
+)
+"""The row that a reference to a resource means, by table."""
+
 TABLES: dict[str, Table] = {
-    table.name: table for table in (resource, rule, cdm_row, precision, person_source, unmapped)
+    table.name: table
+    for table in (resource, rule, cdm_row, precision, person_source, unmapped, reference, identifier, row_of)
 }
 """The tables of schema `lineage` (in the work database: `lin`)."""

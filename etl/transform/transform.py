@@ -16,6 +16,7 @@ from etl.mapping.language import Mappings
 from etl.settings import Settings
 from etl.store import insert_frame
 from etl.transform.concepts import load_lookups, load_systems_and_units
+from etl.transform.links import note_links
 from etl.transform.macros import create_macros, say_data_until
 from etl.transform.persons import map_persons
 from etl.transform.plan import Plan, followed_column
@@ -112,7 +113,7 @@ def transform(
     for stage in present:
         by_type.setdefault(stage.resource, []).append(stage.plan)
     written: list[WrittenRule] = []
-    rule_ids = _number_rules(work, present, mappings.sha)
+    rule_ids = _number_rules(work, stages, mappings.sha)
     for resource in _references_last(processing_order(by_type), present):
         for stage in (one for one in present if one.resource == resource):
             progress(f"map {resource}")
@@ -123,6 +124,7 @@ def transform(
             progress(f"write {resource}")
             written += _write(work, stage, rule_ids)
     _keep_imputed_dates_in_life(work)
+    note_links(work, present)
     return Transformed(
         outcomes=_outcomes(work, present),
         incomplete_rows=sum(one.incomplete for one in written),
@@ -274,7 +276,7 @@ def _outcomes(work: duckdb.DuckDBPyConnection, stages: Sequence[Stage]) -> pl.Da
     for stage in stages:
         work.execute(
             f"""INSERT INTO led.resource
-                SELECT site, {quote(stage.resource)}, id, version, updated, hash, file, "at",
+                SELECT n, site, {quote(stage.resource)}, id, url, version, updated, hash, file, "at",
                        CASE WHEN outcome IS NULL THEN 'kept' ELSE split_part(outcome, '|', 1) END,
                        nullif(split_part(outcome, '|', 2), '') FROM {stage.table}"""
         )

@@ -1,0 +1,11 @@
+"""Nightly increments: what a change touches is recomputed, everything else stays as it is.
+
+The same transform runs over the resources that a change can alter and over those that they read; what comes out takes
+the place of their old rows. The result equals a build of everything received so far (tests/increment).
+"""
+
+from etl.increment.basis import Basis, why_not
+from etl.increment.fresh import note_fresh
+from etl.increment.touched import Touched, find_touched
+
+__all__ = ["Basis", "Touched", "find_touched", "note_fresh", "why_not"]

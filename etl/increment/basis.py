@@ -1,0 +1,50 @@
+"""On what a database stands: an increment may only add to a run that stood on the same."""
+
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from typing import Any
+
+LARGEST_SHARE = 0.25
+"""Of everything received: above it a whole build is quicker."""
+
+
+@dataclass(frozen=True)
+class Basis:
+    """Everything beside the FHIR data that decides which rows come out."""
+
+    software_version: str
+    mapping_sha: str
+    settings_sha: str
+    vocabulary_sha: str
+    sites: tuple[str, ...]
+
+    def as_dict(self) -> dict[str, Any]:
+        """For the ledger."""
+        return asdict(self) | {"sites": list(self.sites)}
+
+
+def why_not(now: Basis, then: dict[str, Any] | None, fresh: int, known: int) -> str | None:
+    """Why a build must compute everything, in words; None when it may add to what the last run left.
+
+    `then` is what the last run wrote of its basis, `fresh` and `known` are numbers of resources.
+    """
+    if then is None:
+        return "nothing was built before"
+    mine = now.as_dict()
+    differing = sorted(name for name, value in mine.items() if then.get(name) != value)
+    if differing:
+        return f"changed since the last run: {', '.join(_words(differing))}"
+    if fresh > LARGEST_SHARE * max(known, 1):
+        return "much has come at once"
+    return None
+
+
+def _words(names: Sequence[str]) -> list[str]:
+    words = {
+        "software_version": "blina",
+        "mapping_sha": "the mapping",
+        "settings_sha": "the settings",
+        "vocabulary_sha": "the vocabulary",
+        "sites": "the sites",
+    }
+    return [words[name] for name in names]

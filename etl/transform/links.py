@@ -1,0 +1,72 @@
+"""What hangs together: the references, identifiers and rows by which a later change finds what it touches.
+
+Kept in the lineage, so that a nightly increment recomputes only what a change can alter (`etl.changes`).
+"""
+
+from collections.abc import Sequence
+
+import duckdb
+
+from etl.mapping.fhirpath_sql import quote
+from etl.transform.stage import Stage
+
+PATIENT_LINK = "link"
+"""The element under which a link between two Patients stands in `lineage.reference`."""
+
+
+def note_links(work: duckdb.DuckDBPyConnection, stages: Sequence[Stage]) -> None:
+    """Fills `lin.reference`, `lin.identifier` and `lin.row_of` from the stage tables of a finished transform.
+
+    Only of the newest version of each resource: of the others nothing is ever written.
+    """
+    references = [part for stage in stages for part in _references(stage)]
+    if references:
+        work.execute(f"INSERT INTO lin.reference {' UNION ALL '.join(references)}")
+    identifiers = [
+        f"SELECT site, {quote(stage.resource)}, id, unnest(ids) FROM {stage.read} WHERE newest"
+        for stage in stages
+        if "ids" in stage.plan.expressions
+    ]
+    if identifiers:
+        work.execute(f"INSERT INTO lin.identifier {' UNION ALL '.join(identifiers)}")
+    work.execute("INSERT INTO lin.row_of SELECT table_name, site, type, id, row_id FROM stage.ids")
+
+
+def _references(stage: Stage) -> list[str]:
+    """SELECTs of what a type refers to: where to, and the text where it is no plain "Type/id"."""
+    head = f"SELECT n, site, {quote(stage.resource)}, id"
+    found = []
+    for one in stage.plan.references.values():
+        to = (f'"rt_{one.name}"', f'"ri_{one.name}"')
+        if one.name in stage.plan.referrals:
+            found.append(
+                f"{head}, {quote(one.name)}, {to[0]}, {to[1]}, NULL FROM {stage.table} "
+                f'WHERE newest AND "ri_{one.name}" IS NOT NULL'
+            )
+        else:
+            text = f'"{one.column}"'
+            found.append(
+                f"{head}, {quote(one.name)}, {to[0]}, {to[1]}, {_unless_plain(text, *to)} "
+                f"FROM {stage.table} WHERE newest AND NOT starts_with({text}, '#')"  # contained: part of itself
+            )
+    for name in stage.plan.expressions:
+        if name.startswith("back_"):
+            found.append(_many(stage, name, f'"{name}"'))
+    if stage.resource == "Patient":
+        found.append(_many(stage, PATIENT_LINK, "patient_links"))
+    return found
+
+
+def _many(stage: Stage, element: str, texts: str) -> str:
+    """A SELECT of a list of reference texts; the resource that a full URL means is looked up."""
+    return (
+        f"SELECT s.n, s.site, {quote(stage.resource)}, s.id, {quote(element)}, coalesce(reference_type(t), u.type), "
+        f"coalesce(reference_id(t), u.id), {_unless_plain('t', 'reference_type(t)', 'reference_id(t)')} "
+        f"FROM (SELECT n, site, id, unnest({texts}) AS t FROM {stage.read} WHERE newest) s "
+        "LEFT JOIN stage.urls u ON u.site = s.site AND u.url = t"
+    )
+
+
+def _unless_plain(text: str, kind: str, one: str) -> str:
+    """SQL of a reference's text, NULL where it ends in the "Type/id" that it means."""
+    return f"CASE WHEN ends_with({text}, {kind} || '/' || {one}) THEN NULL ELSE {text} END"
