@@ -4,7 +4,6 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import BinaryIO, Self
 
 import polars as pl
 
@@ -16,9 +15,10 @@ from etl.landing.rejects import Reject
 class Landed:
     """What landing gave.
 
-    `shards`: NDJSON files by resource type; `files`: one row per file; `deleted`: what DELETE entries named; `counts`:
-    n by site, resource_type, outcome (landed, skipped, rejected) and reason, where landed = kept + skipped + rejected;
-    `ignored`: site and name of files in folders that are no FHIR by name (or a bulk manifest).
+    `shards`: NDJSON files by resource type, each with an index (`etl.landing.lines`); `files`: one row per file;
+    `deleted`: what DELETE entries named; `counts`: n by site, resource_type, outcome (landed, skipped, rejected) and
+    reason, where landed = kept + skipped + rejected; `ignored`: site and name of files in folders that are no FHIR by
+    name (or a bulk manifest).
     """
 
     folder: Path
@@ -42,32 +42,6 @@ class FileResult:
     deleted: list[str] = field(default_factory=list)
     counts: Counter[tuple[str, str, str]] = field(default_factory=Counter)
     rejects: list[Reject] = field(default_factory=list)
-
-
-class ShardWriter:
-    """One open NDJSON file per resource type in a folder; a context manager."""
-
-    def __init__(self, folder: Path, share: int) -> None:
-        self.paths: dict[str, Path] = {}
-        self._folder = folder
-        self._share = share
-        self._streams: dict[str, BinaryIO] = {}
-
-    def write(self, lines: dict[str, list[bytes]]) -> None:
-        """Append lines to their types' files and empty the lists."""
-        for kind, waiting in lines.items():
-            if kind not in self._streams:
-                self.paths[kind] = self._folder / f"{kind}.{self._share:03d}.ndjson"
-                self._streams[kind] = self.paths[kind].open("wb", buffering=2**20)
-            self._streams[kind].writelines(waiting)
-            waiting.clear()
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        for stream in self._streams.values():
-            stream.close()
 
 
 def landed_of(

@@ -15,6 +15,7 @@ import msgspec
 
 from etl.landing.explain import problems_of, summary
 from etl.landing.gate import Limits, Refused, colons, examine, is_sound, large, suspicious
+from etl.landing.lines import Lines
 from etl.landing.reasons import ID_FROM_CONTENT, NO_MAPPING
 from etl.landing.rejects import Reject
 from etl.landing.spelling import doubtful_lines
@@ -32,7 +33,7 @@ UNKNOWN_TYPE: Final = "(unknown)"
 class Verdicts:
     """What one file gave: lines by resource type, counts by (type, outcome, reason), refusals."""
 
-    lines: dict[str, list[bytes]] = field(default_factory=dict)
+    lines: dict[str, Lines] = field(default_factory=dict)
     counts: Counter[tuple[str, str, str]] = field(default_factory=Counter)
     rejects: list[Reject] = field(default_factory=list)
     resources: int = 0
@@ -164,7 +165,9 @@ class Judge:
                 resource_id, reason = f"content-{digest}", ID_FROM_CONTENT
         number = (self._file << 32) + self.verdicts.resources
         raw = unit.raw if b"\n" not in unit.raw and b"\r" not in unit.raw else unit.raw.translate(None, b"\r\n")
-        self.verdicts.lines.setdefault(kind, []).append(
+        lines = self.verdicts.lines.setdefault(kind, Lines())
+        lines.numbers.append(number)
+        lines.texts.append(
             b'{"n":%d,"site":%b,"id":"%b","url":%b,"bundle":%d,"version":%b,"updated":%b,"hash":"%b","file":%d,"at":%d,"r":%b}\n'
             % (
                 number,

@@ -14,10 +14,11 @@ from typing import Final
 
 import msgspec
 
-from etl.landing.answer import FileResult, Landed, ShardWriter, landed_of
+from etl.landing.answer import FileResult, Landed, landed_of
 from etl.landing.files import Decoded, FoundFile, Source, find_files, to_utf8
 from etl.landing.gate import Limits, Refused, examine
 from etl.landing.judge import Judge
+from etl.landing.lines import ShardWriter
 from etl.landing.reading import Content, line_blocks, read_ahead
 from etl.landing.rejects import RejectWriter
 from etl.landing.split import Unfolded, Unit, compact, is_bulk_manifest, kind_of, type_of, unfold, unfold_tolerantly
