@@ -5,10 +5,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import duckdb
 import polars as pl
 
-from etl.cdm import DOMAIN_TABLES
+import etl.cdm
+from etl.store import Store
 
 COUNT_COLUMNS = ("site", "resource_type", "outcome", "reason", "n")
 
@@ -17,10 +17,13 @@ COUNT_COLUMNS = ("site", "resource_type", "outcome", "reason", "n")
 class BuildReport:
     """What a build did: `counts` has site, resource_type, outcome (kept, skipped, rejected), reason, n.
 
-    Counts and rows are those of everything received so far; `files`, `bytes` and `rejected_now` are those of this run.
+    `computed` is "changes", or "everything: …" with the reason. Counts and rows are those of everything received so
+    far; `files`, `bytes` and `rejected_now` are those of this run; `incomplete_rows`, `reversed_ends`, `noted` and
+    `unresolved_references` those of what it computed.
     """
 
     run_id: str
+    computed: str
     counts: pl.DataFrame
     rows: dict[str, int]
     changed_tables: tuple[str, ...]
@@ -62,6 +65,7 @@ class BuildReport:
                 entry[outcome][reason] = entry[outcome].get(reason, 0) + n
         return {
             "run_id": self.run_id,
+            "computed": self.computed,
             "totals": self.totals,
             "resources": by_type,
             "rows": self.rows,
@@ -88,17 +92,39 @@ class BuildReport:
         }
 
 
-def standard_share(work: duckdb.DuckDBPyConnection) -> dict[str, tuple[int, int]]:
-    """Rows, and rows with a standard concept, of the table of each domain."""
-    shares = {}
-    for domain, table in DOMAIN_TABLES.items():
-        if domain in {"Note", "Episode", "Regimen"}:
-            continue
-        concept = {"Visit": "visit_concept_id"}.get(domain, f"{table.split('_')[0]}_concept_id")
-        found = work.execute(f"SELECT count(*), count(*) FILTER ({concept} != 0) FROM out.{table}").fetchone()
-        if found and found[0]:
-            shares[domain] = (int(found[0]), int(found[1]))
-    return shares
+def rows_by_table(store: Store) -> dict[str, int]:
+    """The rows of every CDM table but the vocabulary's."""
+    tables = [name for name in etl.cdm.TABLES if name not in etl.cdm.VOCABULARY_TABLES]
+    counts = " UNION ALL ".join(f"SELECT '{name}', count(*) FROM cdm.{name}" for name in tables)
+    return {str(name): int(n) for name, n in store.rows(counts)}
+
+
+def standard_share(store: Store, rows: dict[str, int]) -> dict[str, tuple[int, int]]:
+    """Rows, and rows with a standard concept, of the table of each domain; `rows` by table."""
+    tables = {
+        domain: table
+        for domain, table in etl.cdm.DOMAIN_TABLES.items()
+        if domain not in {"Note", "Episode", "Regimen"} and rows.get(table)
+    }
+    if not tables:
+        return {}
+    standard = " UNION ALL ".join(
+        f"SELECT '{domain}', count(*) FROM cdm.{table} WHERE {_concept_column(domain, table)} <> 0"
+        for domain, table in tables.items()
+    )
+    return {str(domain): (rows[tables[domain]], int(n)) for domain, n in store.rows(standard)}
+
+
+def _concept_column(domain: str, table: str) -> str:
+    return {"Visit": "visit_concept_id"}.get(domain, f"{table.split('_')[0]}_concept_id")
+
+
+def unmapped_codes(store: Store) -> int:
+    """The number of source codes without a standard concept."""
+    found = store.rows(
+        "SELECT count(*) FROM (SELECT DISTINCT site, source_vocabulary_id, source_code FROM lineage.unmapped) AS codes"
+    )
+    return int(found[0][0])
 
 
 def sums(rows: Sequence[tuple[str, int]]) -> dict[str, int]:

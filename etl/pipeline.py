@@ -13,8 +13,9 @@ import tempfile
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 from datetime import date
+from functools import partial
 from importlib.metadata import version
 from importlib.resources import as_file, files
 from pathlib import Path
@@ -22,14 +23,16 @@ from pathlib import Path
 import duckdb
 import polars as pl
 
-from etl.build_report import COUNT_COLUMNS, BuildReport, standard_share, sums
+from etl.build_report import COUNT_COLUMNS, BuildReport, rows_by_table, standard_share, sums, unmapped_codes
 from etl.errors import CdmError, SettingsError
+from etl.increment import Basis, Inputs, compute_changes, why_not
 from etl.landing import Landed, Limits, Reject, RejectWriter, Source, land
-from etl.landing.received import forget, keep, open_received, received_folder, sites_received
-from etl.mapping.language import load_mappings
+from etl.landing.received import Received, forget, keep, open_received, received_folder, sites_received
+from etl.mapping.language import Mappings, load_mappings
 from etl.settings import Settings
-from etl.store import Run, Written, create_work_schema, database_path, insert_frame, new_run_id, open_store
+from etl.store import Run, Store, Written, create_work_schema, database_path, insert_frame, new_run_id, open_store
 from etl.transform.derived import derive_condition_eras, derive_drug_eras, derive_observation_periods, write_cdm_source
+from etl.transform.stage import Stage
 from etl.transform.transform import Transformed, compile_mappings, transform
 from etl.vocabulary import CodeMaps, load_code_maps, load_vocabulary, preflight, shipped_folder
 
@@ -51,13 +54,16 @@ def build(
     mappings: Path | None = None,
     rejects: Path | None = None,
     anew: bool = False,
+    whole: bool = False,
     workers: int = 1,
     limits: Limits = Limits(),  # noqa: B008  frozen
     progress: Progress = lambda _: None,
 ) -> BuildReport:
     """Makes the OMOP CDM at `database` equal to all that was ever received, the sources included, in one transaction.
 
-    Files that came before are not read again; `anew` forgets what came before. A site's resources are known by site,
+    Files that came before are not read again; `anew` forgets what came before. Only what the new files touch is
+    computed, unless something beside the data changed since the last run (mapping, settings, vocabulary, software,
+    sites), much has come at once, or `whole` asks for everything; the result is the same. A site's resources are known by site,
     type and id: the newest version counts, whichever file brought it.
     `vocabulary` are Athena folders; the vocabulary that comes with blina is always added. Raises BlinaError's kinds;
     bad files and resources never raise, they are counted and written to `rejects`.
@@ -67,7 +73,7 @@ def build(
     clock = _Clock(progress)
     run_id = new_run_id()
     place = received_folder(database_path(database))
-    sites = tuple(dict.fromkeys([*(source.site for source in sources), *([] if anew else sites_received(place))]))
+    sites = tuple(sorted({*(source.site for source in sources), *([] if anew else sites_received(place))}))
     with clock("check mappings"):
         rules = load_mappings(mappings or default_mappings(), settings.policies)
         stages = compile_mappings(rules, sites)
@@ -78,32 +84,95 @@ def build(
                 before = earlier.forgotten() if anew else earlier
                 new = before.unknown(sources)
                 fresh = land(new, folder / "landed", set(rules.base), limits, writer, before.next_number, workers)
-                landed = keep(before, run_id, fresh).landed
+                received, fresh = keep(before, run_id, fresh)
             create_work_schema(work)
             with clock("load vocabulary"):
                 release = load_vocabulary(work, [*vocabulary, shipped_folder()])
                 code_maps = load_code_maps(work, rules.folder, sites)
                 work.execute("INSERT INTO out.source_to_concept_map BY NAME FROM vocab.source_to_concept_map")
-            run = Run(
-                version("blina"),
-                rules.sha,
-                settings_hash(settings),
-                release.version,
-                run_id=run_id,
-                policies={**rules.policies, "received": "anew" if anew or not before.runs else "added"},
-            )
-            insert_frame(work, "led.file", landed.files)
-            with clock("transform"):
-                done = transform(work, stages, landed, rules, settings, progress)
+            insert_frame(work, "led.file", received.landed.files)
+            basis = Basis(version("blina"), rules.sha, settings_hash(settings), release.version, sites)
+            job = _Job(work, store, folder, settings, rules, stages, received, fresh, basis, run_id, clock)
+            made = "told to" if whole or anew else _increment(job)
+            if isinstance(made, str):
+                made = _whole(job, made, anew=anew or not before.runs)
             _write_late_rejects(work, writer)
-        with clock("derive"):
-            _derive(work, settings, run, sites, done.data_until)
-        counts = _all_counts(work, landed, done)
-        with clock("store"):
-            written = store.replace(work, run)
         if anew:
             forget(earlier.runs)
-        return _report(work, run, counts, written, clock.seconds, fresh, done, code_maps, rejects)
+        return _report(job, made, code_maps, rejects)
+
+
+@dataclass(frozen=True)
+class _Job:
+    """What a build works on once its inputs are landed."""
+
+    work: duckdb.DuckDBPyConnection
+    store: Store
+    folder: Path
+    settings: Settings
+    rules: Mappings
+    stages: Sequence[Stage]
+    received: Received
+    fresh: Landed
+    basis: Basis
+    run_id: str
+    clock: "_Clock"
+
+    def run(self, received: str, computed: str, until: date) -> Run:
+        """The run as the ledger remembers it; the next one reads there on what it may build."""
+        basis = self.basis.as_dict() | {"data_until": until.isoformat()}
+        told = {"received": received, "computed": computed, "basis": basis}
+        return Run(
+            self.basis.software_version, self.rules.sha, self.basis.settings_sha, self.basis.vocabulary_sha,
+            run_id=self.run_id, policies={**self.rules.policies, **told},
+        )  # fmt: skip
+
+
+@dataclass(frozen=True)
+class _Made:
+    """What was computed and written."""
+
+    run: Run
+    done: Transformed
+    counts: pl.DataFrame
+    written: Sequence[Written]
+    computed: str
+
+
+def _increment(job: _Job) -> "_Made | str":
+    """Computes and writes what the changes touch; a text says why everything must be computed instead."""
+    then = job.store.last_basis()
+    refused = why_not(job.basis, then)
+    if refused is not None or then is None:
+        return refused or ""
+    with job.clock("transform"):
+        inputs = Inputs(job.received.landed, job.fresh, date.fromisoformat(then["data_until"]), job.folder)
+        computed = compute_changes(
+            job.work, job.store, job.stages, job.rules, job.settings, inputs, partial(_derive, job, "whole"),
+            job.clock.progress,
+        )  # fmt: skip
+    if isinstance(computed, str):
+        return computed
+    run = job.run("added", "changes", computed.done.data_until)
+    counts = _all_counts(job, computed.counts)
+    with job.clock("store"):
+        _write_cdm_source(job, run, computed.done.data_until)
+        written = job.store.apply(job.work, run)
+    return _Made(run, computed.done, counts, written, "changes")
+
+
+def _whole(job: _Job, why: str, *, anew: bool) -> _Made:
+    """Computes and writes everything received so far."""
+    with job.clock("transform"):
+        done = transform(job.work, job.stages, job.received.landed, job.rules, job.settings, job.clock.progress)
+    run = job.run("anew" if anew else "added", f"everything: {why}", done.data_until)
+    with job.clock("derive"):
+        _derive(job, "out", done.data_until)
+        _write_cdm_source(job, run, done.data_until)
+    counts = _all_counts(job, done.outcomes)
+    with job.clock("store"):
+        written = job.store.replace(job.work, run)
+    return _Made(run, done, counts, written, run.policies["computed"])
 
 
 class _Clock:
@@ -111,11 +180,11 @@ class _Clock:
 
     def __init__(self, progress: Progress) -> None:
         self.seconds: dict[str, float] = {}
-        self._progress = progress
+        self.progress = progress
 
     @contextmanager
     def __call__(self, stage: str) -> Iterator[None]:
-        self._progress(stage)
+        self.progress(stage)
         started = time.perf_counter()
         try:
             yield
@@ -155,13 +224,13 @@ def _work_database(folder: Path) -> Iterator[duckdb.DuckDBPyConnection]:
         connection.close()
 
 
-def _all_counts(work: duckdb.DuckDBPyConnection, landed: Landed, done: Transformed) -> pl.DataFrame:
-    """The fate of every landed resource: refused or left aside at landing, and by the mapping."""
-    early = landed.counts.filter(pl.col("outcome") != "landed").select(COUNT_COLUMNS)
-    late = done.outcomes.select(COUNT_COLUMNS).with_columns(pl.col("n").cast(early.schema["n"]))
+def _all_counts(job: _Job, late: pl.DataFrame) -> pl.DataFrame:
+    """The fate of every landed resource: refused or left aside at landing, and by the mapping (`late`)."""
+    early = job.received.landed.counts.filter(pl.col("outcome") != "landed").select(COUNT_COLUMNS)
+    late = late.select(COUNT_COLUMNS).with_columns(pl.col("n").cast(early.schema["n"]))
     counts = pl.concat([early, late], how="vertical_relaxed").group_by(COUNT_COLUMNS[:-1]).agg(pl.col("n").sum())
     counts = counts.sort(COUNT_COLUMNS[:-1])
-    insert_frame(work, "led.count", counts)
+    insert_frame(job.work, "led.count", counts)
     return counts
 
 
@@ -179,13 +248,17 @@ def reason_code(reason: str) -> str:
     return "_".join(reason.lower().split())
 
 
-def _derive(work: duckdb.DuckDBPyConnection, settings: Settings, run: Run, sites: Sequence[str], until: date) -> None:
-    derive_observation_periods(work, key=settings.key, extraction_date=until)
-    derive_condition_eras(work, key=settings.key)
-    derive_drug_eras(work, key=settings.key)
+def _derive(job: _Job, events: str, until: date) -> None:
+    """Periods and eras of the persons whose events stand in schema `events`."""
+    derive_observation_periods(job.work, key=job.settings.key, extraction_date=until, events=events)
+    derive_condition_eras(job.work, key=job.settings.key, events=events)
+    derive_drug_eras(job.work, key=job.settings.key, events=events)
+
+
+def _write_cdm_source(job: _Job, run: Run, until: date) -> None:
     write_cdm_source(
-        work, settings, vocabulary_version=run.vocabulary_release or "", software_version=run.software_version,
-        mapping_sha=run.mapping_sha, source_release_date=until, cdm_release_date=until, sites=sites,
+        job.work, job.settings, vocabulary_version=run.vocabulary_release or "", software_version=run.software_version,
+        mapping_sha=run.mapping_sha, source_release_date=until, cdm_release_date=until, sites=job.basis.sites,
     )  # fmt: skip
 
 
@@ -200,26 +273,22 @@ def _rejected_now(work: duckdb.DuckDBPyConnection, fresh: Landed) -> int:
     return int(early) + (int(late[0]) if late else 0)
 
 
-def _report(
-    work: duckdb.DuckDBPyConnection, run: Run, counts: pl.DataFrame, written: Sequence[Written],
-    seconds: dict[str, float], landed: Landed, done: Transformed, code_maps: CodeMaps, rejects: Path | None,
-) -> BuildReport:  # fmt: skip
-    unmapped = work.execute(
-        "SELECT count(*) FROM (SELECT DISTINCT site, source_vocabulary_id, source_code FROM lin.unmapped)"
-    )
-    found = unmapped.fetchone()
+def _report(job: _Job, made: _Made, code_maps: CodeMaps, rejects: Path | None) -> BuildReport:
+    done, landed = made.done, job.fresh
+    rows = rows_by_table(job.store)
     return BuildReport(
-        run_id=run.run_id,
-        counts=counts,
-        rows={one.table: one.rows for one in written if one.schema == "cdm" and one.rows},
-        changed_tables=tuple(f"{one.schema}.{one.table}" for one in written if one.replaced),
-        seconds=seconds,
+        run_id=made.run.run_id,
+        computed=made.computed,
+        counts=made.counts,
+        rows={table: n for table, n in rows.items() if n},
+        changed_tables=tuple(f"{one.schema}.{one.table}" for one in made.written if one.replaced),
+        seconds=job.clock.seconds,
         files=landed.files.height,
         bytes=int(landed.files["bytes"].sum() or 0),
-        rejected_now=_rejected_now(work, landed),
-        standard_share=standard_share(work),
-        unmapped=int(found[0]) if found else 0,
-        vocabulary_warnings=tuple(preflight(work)),
+        rejected_now=_rejected_now(job.work, landed),
+        standard_share=standard_share(job.store, rows),
+        unmapped=unmapped_codes(job.store),
+        vocabulary_warnings=tuple(preflight(job.work)),
         unresolved_codes=tuple(str(one) for one in code_maps.unresolved),
         incomplete_rows=done.incomplete_rows,
         reversed_ends=done.reversed_ends,
@@ -229,6 +298,6 @@ def _report(
         ),
         decoded=dict(landed.files.drop_nulls("decoded_from").group_by("decoded_from").len().iter_rows()),
         rejects=rejects,
-        vocabulary_release=run.vocabulary_release or "",
-        mapping_sha=run.mapping_sha,
+        vocabulary_release=made.run.vocabulary_release or "",
+        mapping_sha=made.run.mapping_sha,
     )

@@ -5,7 +5,6 @@ the place of their old rows. The result equals a build of everything received so
 """
 
 from etl.increment.basis import Basis, why_not
-from etl.increment.fresh import note_fresh
-from etl.increment.touched import Touched, find_touched
+from etl.increment.compute import Computed, Inputs, compute_changes
 
-__all__ = ["Basis", "Touched", "find_touched", "note_fresh", "why_not"]
+__all__ = ["Basis", "Computed", "Inputs", "compute_changes", "why_not"]

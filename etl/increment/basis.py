@@ -4,10 +4,6 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
-LARGEST_SHARE = 0.25
-"""Of everything received: above it a whole build is quicker."""
-
-
 @dataclass(frozen=True)
 class Basis:
     """Everything beside the FHIR data that decides which rows come out."""
@@ -23,10 +19,10 @@ class Basis:
         return asdict(self) | {"sites": list(self.sites)}
 
 
-def why_not(now: Basis, then: dict[str, Any] | None, fresh: int, known: int) -> str | None:
+def why_not(now: Basis, then: dict[str, Any] | None) -> str | None:
     """Why a build must compute everything, in words; None when it may add to what the last run left.
 
-    `then` is what the last run wrote of its basis, `fresh` and `known` are numbers of resources.
+    `then` is what the last run wrote of its basis.
     """
     if then is None:
         return "nothing was built before"
@@ -34,8 +30,6 @@ def why_not(now: Basis, then: dict[str, Any] | None, fresh: int, known: int) -> 
     differing = sorted(name for name, value in mine.items() if then.get(name) != value)
     if differing:
         return f"changed since the last run: {', '.join(_words(differing))}"
-    if fresh > LARGEST_SHARE * max(known, 1):
-        return "much has come at once"
     return None
 
 

@@ -9,6 +9,7 @@ import msgspec
 import orjson
 import polars as pl
 
+from etl.landing.lines import read_lines
 from etl.store import insert_frame
 
 _TABLES: Final = """
@@ -37,34 +38,46 @@ class _Line(msgspec.Struct):
 _LINE: Final = msgspec.json.Decoder(_Line)
 
 
-def note_fresh(work: duckdb.DuckDBPyConnection, shards: dict[str, Sequence[Path]], deleted: pl.DataFrame) -> None:
-    """Creates and fills `chg.fresh*` and `chg.deleted` from what a run landed.
-
-    References are texts as written, whatever element they stand in; one by identifier only becomes "?identifier=…".
-    """
+def note_fresh(work: duckdb.DuckDBPyConnection, shards: dict[str, list[Path]], deleted: pl.DataFrame) -> None:
+    """Creates `chg.fresh*` and `chg.deleted`; fills `chg.fresh` and `chg.deleted` from what a run landed."""
     work.execute(_TABLES)
-    resources: list[tuple[Any, ...]] = []
-    references: list[tuple[str, str, str, str]] = []
-    identifiers: list[tuple[str, str, str, str]] = []
-    for kind, paths in shards.items():
-        for line in _lines(paths):
-            key = (line.site, kind, line.id)
-            resources.append((line.n, *key, line.url, line.version, line.updated, line.hash, line.file, line.at))
-            content = orjson.loads(line.r)
-            references += [(*key, text) for text in set(reference_texts(content))]
-            identifiers += [(*key, text) for text in _identifiers(content.get("identifier"))]
     names = ("n", "site", "type", "id", "url", "version", "updated", "hash", "file", "at")
-    _insert(work, "chg.fresh", names, resources)
-    _insert(work, "chg.fresh_reference", ("site", "type", "id", "text"), references)
-    _insert(work, "chg.fresh_identifier", ("site", "type", "id", "identifier"), identifiers)
+    rows = [
+        (one.n, one.site, kind, one.id, one.url, one.version, one.updated, one.hash, one.file, one.at)
+        for kind, paths in shards.items()
+        for path in paths
+        for one in _heads(path)
+    ]
+    _insert(work, "chg.fresh", names, rows)
     insert_frame(work, "chg.deleted", deleted.select("site", pl.col("resource_type").alias("type"), "id"))
 
 
-def _lines(paths: Sequence[Path]) -> Iterator[_Line]:
-    for path in paths:
-        with path.open("rb") as stream:
-            for line in stream:
-                yield _LINE.decode(line)
+def note_meanings(work: duckdb.DuckDBPyConnection, shards: dict[str, list[Path]]) -> None:
+    """Fills `chg.fresh_reference` and `chg.fresh_identifier` from the fresh lines of what `chg.changed` names.
+
+    References are texts as written, whatever element they stand in; one by identifier only becomes "?identifier=…".
+    """
+    found = work.execute("SELECT type, n FROM chg.fresh SEMI JOIN chg.changed USING (site, type, id)").fetchall()
+    numbers: dict[str, list[int]] = {}
+    for kind, number in found:
+        numbers.setdefault(kind, []).append(number)
+    references: list[tuple[str, str, str, str]] = []
+    identifiers: list[tuple[str, str, str, str]] = []
+    for kind, wanted in numbers.items():
+        for text in read_lines(shards[kind], wanted):
+            line = _LINE.decode(text)
+            content = orjson.loads(bytes(line.r))
+            key = (line.site, kind, line.id)
+            references += [(*key, one) for one in set(reference_texts(content))]
+            identifiers += [(*key, one) for one in _identifiers(content.get("identifier"))]
+    _insert(work, "chg.fresh_reference", ("site", "type", "id", "text"), references)
+    _insert(work, "chg.fresh_identifier", ("site", "type", "id", "identifier"), identifiers)
+
+
+def _heads(path: Path) -> Iterator[_Line]:
+    with path.open("rb") as stream:
+        for line in stream:
+            yield _LINE.decode(line)
 
 
 def reference_texts(value: Any) -> Iterator[str]:

@@ -43,8 +43,9 @@ CREATE TABLE chg.changed AS
     SELECT DISTINCT site, type, id FROM chg.fresh f WHERE NOT EXISTS (
         SELECT 1 FROM chg.known k WHERE k.site = f.site AND k.type = f.type AND k.id = f.id AND k.hash = f.hash)
     UNION SELECT site, type, id FROM chg.new_urls
-    UNION SELECT r.site, r.type, r.id FROM chg.fresh_reference r JOIN (
-        SELECT site, url FROM chg.urls GROUP BY ALL HAVING count(*) > 1) u ON u.site = r.site AND u.url = r.text
+    UNION SELECT site, type, id FROM chg.fresh WHERE file IN (
+        SELECT f.file FROM chg.fresh f JOIN chg.urls u ON u.site = f.site AND u.url = f.url
+        GROUP BY f.file, f.url HAVING count(*) > 1)
     UNION SELECT site, type, id FROM chg.deleted
         SEMI JOIN old.resource o ON o.site = deleted.site AND o.resource_type = deleted.type AND o.fhir_id = deleted.id;
 CREATE TABLE chg.touched AS FROM chg.changed;
@@ -116,7 +117,7 @@ class _Roles:
 
 
 class Touched:
-    """The sets of keys of one increment, in schema `chg`; made by `find_touched`."""
+    """The sets of keys of one increment, in schema `chg`."""
 
     def __init__(self, work: duckdb.DuckDBPyConnection, stages: Sequence[Stage], *, persons_by_identifier: bool) -> None:
         self._work = work
@@ -124,10 +125,18 @@ class Touched:
         unique = f"{self._roles.unique}, 'Patient'" if persons_by_identifier else self._roles.unique
         self._twin_types = unique
 
-    def start(self) -> None:
-        """Makes `changed`, and `touched` with everything whose rows may differ by what is known before the transform."""
+    def find_changed(self) -> int:
+        """Makes `changed`; gives back how many resources that are."""
+        self._work.execute(_CHANGED)
+        found = self._work.execute("SELECT count(*) FROM chg.changed").fetchone()
+        return int(found[0]) if found else 0
+
+    def find_touched(self) -> None:
+        """Makes `touched`: everything whose rows may differ by what is known before the transform.
+
+        Needs `chg.fresh_reference` and `chg.fresh_identifier` of what is changed (`note_meanings`).
+        """
         work, roles = self._work, self._roles
-        work.execute(_CHANGED)
         work.execute(
             """CREATE TABLE chg.identifiers AS
                SELECT site, resource_type AS type, fhir_id AS id, identifier FROM old.identifier
@@ -156,15 +165,15 @@ class Touched:
         added = self._touch(_READERS.format(keys=_OTHERWISE))
         return added + (self._settle() if added else 0)
 
-    def touch_open_ends(self, table: str, column: str, rule_ids: Sequence[int], until: str) -> None:
-        """Adds resources whose row ends on the day until which the data reached last time."""
+    def touch_rows(self, table: str, rows: str, rule_ids: Sequence[int]) -> None:
+        """Adds the resources from which these rules made rows of a table; `rows` is a relation with the rows."""
         rules = ", ".join(str(one) for one in rule_ids)
-        key = etl.cdm.ROW_KEYS[table]
         self._touch(
             f"""SELECT l.site, l.resource_type, l.fhir_id FROM old.cdm_row r
-                JOIN old.lineage_resource l USING (resource_no) JOIN old.{table} o ON o.{key} = r.row_id
-                WHERE r.table_name = {quote(table)} AND r.rule_id IN ({rules}) AND o."{column}" = DATE {quote(until)}"""
+                JOIN old.lineage_resource l USING (resource_no) JOIN {rows} o ON o.{etl.cdm.ROW_KEYS[table]} = r.row_id
+                WHERE r.table_name = {quote(table)} AND r.rule_id IN ({rules})"""
         )
+        self._settle()
 
     def numbers(self) -> dict[str, NDArray[np.int64]]:
         """The landed numbers of all versions of what is needed, by resource type."""
@@ -298,15 +307,6 @@ _OTHERWISE = """
     SELECT DISTINCT site, 'Patient', fhir_id
     FROM ((FROM persons_then EXCEPT FROM persons_now) UNION ALL (FROM persons_now EXCEPT FROM persons_then))
 """
-
-
-def find_touched(
-    work: duckdb.DuckDBPyConnection, stages: Sequence[Stage], *, persons_by_identifier: bool
-) -> Touched:
-    """The sets of an increment, begun; needs schemas `old` and `chg` (`note_fresh`) and the transform's macros."""
-    touched = Touched(work, stages, persons_by_identifier=persons_by_identifier)
-    touched.start()
-    return touched
 
 
 def _list(names: Iterable[str]) -> str:

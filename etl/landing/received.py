@@ -8,7 +8,7 @@ a run that did not reach its commit: it is removed at the next start, and its fi
 import hashlib
 import shutil
 from collections.abc import Collection, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import polars as pl
@@ -77,10 +77,13 @@ def open_received(folder: Path, committed: Collection[str]) -> Received:
     return Received(folder, tuple(runs), landed, int(highest) + 1 if isinstance(highest, int) else 1)
 
 
-def keep(received: Received, run_id: str, landed: Landed) -> Received:
-    """Puts a run's landed files in their place; call it before the database commits."""
+def keep(received: Received, run_id: str, landed: Landed) -> tuple[Received, Landed]:
+    """Puts a run's landed files in their place; call it before the database commits.
+
+    Gives back everything received, and what was landed where it lies now.
+    """
     if landed.files.is_empty():
-        return received
+        return received, landed
     frames = {"files": landed.files, "deleted": landed.deleted, "counts": landed.counts, "ignored": landed.ignored}
     try:
         for name, frame in frames.items():
@@ -92,7 +95,9 @@ def keep(received: Received, run_id: str, landed: Landed) -> Received:
     runs = (*received.runs, place)
     highest = landed.files["file"].max()
     assert isinstance(highest, int)
-    return Received(received.folder, runs, _together(received.folder, runs), highest + 1)
+    moved = {kind: [place / path.name for path in paths] for kind, paths in landed.shards.items()}
+    together = Received(received.folder, runs, _together(received.folder, runs), highest + 1)
+    return together, replace(landed, folder=place, shards=moved)
 
 
 def forget(runs: Sequence[Path]) -> None:

@@ -10,14 +10,15 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from types import TracebackType
-from typing import Self, TypeVar
+from typing import Any, Self, TypeVar
 
 import duckdb
 from sqlalchemy import Table
 
 import etl.cdm
 from etl.errors import CdmError, LockError
-from etl.store import disk, steps
+from etl.store import disk, old, steps
+from etl.store.exchange import exchange
 from etl.store.ledger_writer import write_ledger
 from etl.store.lock import RunLock
 from etl.store.sources import (
@@ -31,11 +32,12 @@ from etl.store.sources import (
     sources,
     typed_columns,
 )
-from etl.store.store import Run, Written
+from etl.store.store import Run, Written, last_basis
 
 T = TypeVar("T")
 
 _TARGET = "blina_target"
+_OLD = "blina_old"
 
 
 class DuckDBStore:
@@ -70,18 +72,50 @@ class DuckDBStore:
         """
         found = sources(work)
         refuse_broken(work, found)
-        with _translated(self.path), self._attached(work):
-            steps.reached("duckdb: target attached")
-            with _transaction(work):
-                steps.reached("duckdb: transaction begun")
-                written = self._replace_tables(work, found)
-                steps.reached("duckdb: tables replaced")
-                write_ledger(work, _TARGET, run, written)
-                steps.reached("duckdb: ledger written")
-            steps.reached("duckdb: committed")
-            work.execute(f"CHECKPOINT {_TARGET}")
-            steps.reached("duckdb: checkpointed")
+        with self._writing(work):
+            written = self._replace_tables(work, found)
+            steps.reached("duckdb: tables replaced")
+            write_ledger(work, _TARGET, run, written)
+            steps.reached("duckdb: ledger written")
         return written
+
+    @contextmanager
+    def opened(self, work: duckdb.DuckDBPyConnection) -> Iterator[None]:
+        """What the last run left, for reading, as schema `old` of the work database (`etl.store.old`)."""
+        with _translated(self.path):
+            path = str(self.path).replace("'", "''")
+            self._patiently(lambda: work.execute(f"ATTACH '{path}' AS {_OLD} (READ_ONLY)"))
+            try:
+                work.execute("CREATE SCHEMA old")
+                work.execute(f"CREATE VIEW old.resource AS FROM {_OLD}.ledger.resource WHERE {old.THAT_COUNT}")
+                work.execute(f"CREATE VIEW old.person AS FROM {_OLD}.cdm.person")
+                for name, known_as in old.LINEAGE.items():
+                    work.execute(f'CREATE VIEW old.{known_as} AS FROM {_OLD}.lineage."{name}"')
+                yield
+            finally:
+                work.execute(f"DROP SCHEMA IF EXISTS old CASCADE; DETACH {_OLD}")
+
+    def fetch(self, work: duckdb.DuckDBPyConnection, table: str, column: str, values: str, into: str) -> None:
+        """Makes the relation `into` of the rows of a CDM table whose `column` has a value that a query gives."""
+        work.execute(f'CREATE VIEW {into} AS FROM {_OLD}.cdm."{table}" WHERE "{column}" IN ({values})')
+
+    def apply(self, work: duckdb.DuckDBPyConnection, run: Run) -> list[Written]:
+        """Puts the rows of `out` and `lin` in the place of those that `etl.increment.keep_touched` named."""
+        refuse_broken(work, {place: source for place, source in sources(work).items() if not is_vocabulary(place[1])})
+        with self._writing(work):
+            written = exchange(work, _TARGET)
+            write_ledger(work, _TARGET, run, written)
+            steps.reached("duckdb: ledger written")
+        return written
+
+    def rows(self, sql: str) -> list[tuple[Any, ...]]:
+        """The answer to a small query that both databases understand."""
+        with _translated(self.path), self._connected() as connection:
+            return connection.execute(sql).fetchall()
+
+    def last_basis(self) -> dict[str, Any] | None:
+        """What the last run wrote of what it stood on (`policies.basis`); None before the first one."""
+        return last_basis(self.rows)
 
     def run_ids(self) -> set[str]:
         """The runs that committed and whose files still count: the last one that began anew, and those after it."""
@@ -187,6 +221,18 @@ class DuckDBStore:
             yield connection
         finally:
             connection.close()
+
+    @contextmanager
+    def _writing(self, work: duckdb.DuckDBPyConnection) -> Iterator[None]:
+        """One transaction on the file, attached to the work database as `_TARGET`."""
+        with _translated(self.path), self._attached(work):
+            steps.reached("duckdb: target attached")
+            with _transaction(work):
+                steps.reached("duckdb: transaction begun")
+                yield
+            steps.reached("duckdb: committed")
+            work.execute(f"CHECKPOINT {_TARGET}")
+            steps.reached("duckdb: checkpointed")
 
     @contextmanager
     def _attached(self, work: duckdb.DuckDBPyConnection) -> Iterator[None]:

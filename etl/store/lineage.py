@@ -63,6 +63,7 @@ person_source = Table(
 unmapped = Table(
     "unmapped",
     METADATA,
+    Column("resource_no", BigInteger, nullable=False),
     Column("site", String(50), nullable=False),
     Column("resource_type", String(64), nullable=False),
     Column("element", Text),

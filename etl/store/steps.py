@@ -11,6 +11,7 @@ NAMES: tuple[str, ...] = (
     "duckdb: table dropped",
     "duckdb: table filled",
     "duckdb: tables replaced",
+    "duckdb: rows exchanged",
     "duckdb: ledger written",
     "duckdb: committed",
     "duckdb: checkpointed",

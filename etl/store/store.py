@@ -1,6 +1,9 @@
 """What every store can do, whichever database it stands on, and the words the pipeline speaks to it."""
 
+import json
 import secrets
+from collections.abc import Callable
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from types import TracebackType
@@ -53,6 +56,33 @@ class Store(Protocol):
         """Makes `cdm` and `lineage` equal to the work database and writes the ledger, all in one transaction."""
         ...
 
+    def opened(self, work: duckdb.DuckDBPyConnection) -> AbstractContextManager[None]:
+        """What the last run left, for reading, as schema `old` of the work database (`etl.store.old`)."""
+        ...
+
+    def fetch(self, work: duckdb.DuckDBPyConnection, table: str, column: str, values: str, into: str) -> None:
+        """Makes the relation `into` of the rows of a CDM table whose `column` has a value that a query gives.
+
+        Only inside `opened`; `values` is SQL on the work database.
+        """
+        ...
+
+    def apply(self, work: duckdb.DuckDBPyConnection, run: Run) -> list[Written]:
+        """Puts the rows of `out` and `lin` in the place of those that `etl.increment.keep_touched` named.
+
+        One transaction, the ledger included. Raises CdmError before anything is written when rows break the CDM's
+        promises, or when a new row has the key of one that stays.
+        """
+        ...
+
+    def rows(self, sql: str) -> list[tuple[Any, ...]]:
+        """The answer to a small query that both databases understand."""
+        ...
+
+    def last_basis(self) -> dict[str, Any] | None:
+        """What the last run wrote of what it stood on (`policies.basis`); None before the first one."""
+        ...
+
     def run_ids(self) -> set[str]:
         """The runs that committed and whose files still count: the last one that began anew, and those after it."""
         ...
@@ -74,3 +104,13 @@ class Store(Protocol):
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None: ...
+
+
+def last_basis(rows: Callable[[str], list[tuple[Any, ...]]]) -> dict[str, Any] | None:
+    """The basis of the last run, from the ledger that `rows` asks; None before the first one."""
+    found = rows("SELECT run_id, policies FROM ledger.run")
+    if not found:
+        return None
+    policies = json.loads(max(found)[1])  # run ids begin with the time
+    basis = policies.get("basis")
+    return basis if isinstance(basis, dict) else None

@@ -14,29 +14,33 @@ PERSISTENCE_DAYS = 30
 
 
 def derive_condition_eras(
-    work: duckdb.DuckDBPyConnection, *, key: str, persistence_days: int = PERSISTENCE_DAYS
+    work: duckdb.DuckDBPyConnection, *, key: str, persistence_days: int = PERSISTENCE_DAYS, events: str = "out"
 ) -> int:
-    """Fills out.condition_era anew from out.condition_occurrence; gives back the number of eras.
+    """Fills out.condition_era anew from condition_occurrence of schema `events`; gives back the number of eras.
 
     Conditions without a standard concept (0) have no era. A condition without an end lasts until the next day.
     """
-    return _derive(work, "condition_era", _CONDITION_ERAS, key, persistence_days)
+    return _derive(work, "condition_era", _CONDITION_ERAS, key, persistence_days, events)
 
 
-def derive_drug_eras(work: duckdb.DuckDBPyConnection, *, key: str, persistence_days: int = PERSISTENCE_DAYS) -> int:
-    """Fills out.drug_era anew from out.drug_exposure; gives back the number of eras.
+def derive_drug_eras(
+    work: duckdb.DuckDBPyConnection, *, key: str, persistence_days: int = PERSISTENCE_DAYS, events: str = "out"
+) -> int:
+    """Fills out.drug_era anew from drug_exposure of schema `events`; gives back the number of eras.
 
     Eras are those of ingredients: the standard concepts of class Ingredient that vocab.concept_ancestor places above
     the drug, and the drug itself when it is one. A drug without an ingredient has no era. `gap_days` is the number of
     days of the era in which no exposure ran.
     """
-    return _derive(work, "drug_era", _DRUG_ERAS, key, persistence_days)
+    return _derive(work, "drug_era", _DRUG_ERAS, key, persistence_days, events)
 
 
-def _derive(work: duckdb.DuckDBPyConnection, table: str, insert: str, key: str, persistence_days: int) -> int:
+def _derive(
+    work: duckdb.DuckDBPyConnection, table: str, insert: str, key: str, persistence_days: int, events: str
+) -> int:
     era_id = key_sql("$key", f"'{table}'", "person_id", "concept_id", "era_start")
     work.execute(f"DELETE FROM out.{table}")
-    work.execute(insert.format(eras=_ERAS, id=era_id), {"key": key, "persistence_days": persistence_days})
+    work.execute(insert.format(eras=_ERAS, id=era_id, schema=events), {"key": key, "persistence_days": persistence_days})
     counted = work.execute(f"SELECT count(*) FROM out.{table}").fetchone()
     return int(counted[0]) if counted else 0
 
@@ -83,7 +87,7 @@ WITH events AS (
         condition_concept_id AS concept_id,
         condition_start_date AS start_date,
         greatest(condition_start_date, coalesce(condition_end_date, condition_start_date + 1)) AS end_date
-    FROM out.condition_occurrence
+    FROM {schema}.condition_occurrence
     WHERE condition_concept_id <> 0
 ), {eras}
 SELECT
@@ -99,7 +103,7 @@ FROM eras
 _DRUG_ERAS = """
 INSERT INTO out.drug_era BY NAME
 WITH drugs AS (
-    SELECT DISTINCT drug_concept_id FROM out.drug_exposure WHERE drug_concept_id <> 0
+    SELECT DISTINCT drug_concept_id FROM {schema}.drug_exposure WHERE drug_concept_id <> 0
 ), ingredients AS (
     SELECT concept_id FROM vocab.concept
     WHERE concept_class_id = 'Ingredient' AND standard_concept = 'S' AND domain_id = 'Drug'
@@ -118,7 +122,7 @@ WITH drugs AS (
             drug_exposure_start_date,
             coalesce(drug_exposure_end_date, drug_exposure_start_date + coalesce(nullif(days_supply, 0), 1))
         ) AS end_date
-    FROM out.drug_exposure JOIN ingredients_of USING (drug_concept_id)
+    FROM {schema}.drug_exposure JOIN ingredients_of USING (drug_concept_id)
 ), {eras}
 SELECT
     {id} AS drug_era_id,

@@ -34,8 +34,9 @@ def derive_observation_periods(
     gap_days: int = 548,
     period_type_concept_id: int = 32882,
     history_types: Sequence[int] = HISTORY_TYPES,
+    events: str = "out",
 ) -> int:
-    """Fills out.observation_period anew from the events in `out`; gives back the number of periods.
+    """Fills out.observation_period anew from the events in schema `events`; gives back the number of periods.
 
     Periods of a person never overlap or touch: between two lie at least `gap_days` (≥ 2) days. Not counted, as long as
     the person has any other event: rows dated on the day of birth (visits excepted: a newborn is seen) and rows of a
@@ -50,7 +51,8 @@ def derive_observation_periods(
     work.execute(
         _PERIODS.format(
             days_after_death=DAYS_AFTER_DEATH,
-            events=" UNION ALL ".join(_events()),
+            events=" UNION ALL ".join(_events(events)),
+            schema=events,
             id=key_sql("$key", "'observation_period'", *_KEY),
         ),
         {
@@ -68,7 +70,7 @@ def derive_observation_periods(
 _KEY = ("person_id", "period_start")
 
 
-def _events() -> list[str]:
+def _events(schema: str) -> list[str]:
     """One SELECT per event table: person_id, start_date, end_date, visit (is it one), history (does it tell of one)."""
     selects = []
     for table, (start, end) in etl.cdm.EVENT_DATES.items():
@@ -77,7 +79,7 @@ def _events() -> list[str]:
         visit = table in _VISITS
         history = "FALSE" if visit else f"coalesce(list_contains($history, {_TYPE_COLUMNS[table]}), FALSE) AND {unseen}"
         last = end if end and table not in _TOLD_AFTERWARDS else start
-        facts = f"{visit} AS visit, {history} AS history FROM out.{table}"
+        facts = f"{visit} AS visit, {history} AS history FROM {schema}.{table}"
         selects.append(f"SELECT person_id, {start} AS start_date, coalesce({last}, {start}) AS end_date, {facts}")
         if table in _TOLD_AFTERWARDS:
             selects.append(f"SELECT person_id, {end}, {end}, {facts} WHERE {end} IS NOT NULL")
@@ -91,7 +93,7 @@ def _events() -> list[str]:
 _PERIODS = """
 INSERT INTO out.observation_period BY NAME
 WITH deaths AS (
-    SELECT person_id, min(death_date) AS death_date FROM out.death GROUP BY person_id
+    SELECT person_id, min(death_date) AS death_date FROM {schema}.death GROUP BY person_id
 ), bounds AS (
     SELECT
         person_id,
@@ -100,7 +102,7 @@ WITH deaths AS (
             make_date(CAST(year_of_birth AS BIGINT), coalesce(month_of_birth, 1), coalesce(day_of_birth, 1))
         ) AS birth_date,
         least(death_date + {days_after_death}, CAST($extraction AS DATE)) AS last_date
-    FROM out.person LEFT JOIN deaths USING (person_id)
+    FROM {schema}.person LEFT JOIN deaths USING (person_id)
 ), events AS (
     {events}
 ), believed AS (

@@ -113,7 +113,8 @@ def transform(
     for stage in present:
         by_type.setdefault(stage.resource, []).append(stage.plan)
     written: list[WrittenRule] = []
-    rule_ids = _number_rules(work, stages, mappings.sha)
+    rule_ids = number_rules(stages)
+    _note_rules(work, stages, rule_ids, mappings.sha)
     for resource in _references_last(processing_order(by_type), present):
         for stage in (one for one in present if one.resource == resource):
             progress(f"map {resource}")
@@ -174,16 +175,22 @@ def _references_last(order: list[str], present: Sequence[Stage]) -> list[str]:
     return sorted(order, key=lambda kind: kind in read_by_others)
 
 
-def _number_rules(work: duckdb.DuckDBPyConnection, stages: Sequence[Stage], sha: str) -> dict[tuple[str, str], int]:
-    numbers: dict[tuple[str, str], int] = {}
-    for stage in stages:
-        for plan in stage.plan.rules:
-            numbers[stage.table, plan.rule.name] = len(numbers) + 1
-            work.execute(
-                "INSERT INTO lin.rule VALUES (?, ?, ?, ?, ?)",
-                [len(numbers), stage.resource, plan.rule.name, plan.rule.table, sha],
-            )
-    return numbers
+def number_rules(stages: Sequence[Stage]) -> dict[tuple[str, str], int]:
+    """The number of each rule by stage table and name; the same for the same mapping and sites, whatever came."""
+    names = [(stage.table, plan.rule.name) for stage in stages for plan in stage.plan.rules]
+    return {name: number for number, name in enumerate(names, start=1)}
+
+
+def _note_rules(
+    work: duckdb.DuckDBPyConnection, stages: Sequence[Stage], numbers: dict[tuple[str, str], int], sha: str
+) -> None:
+    rows = [
+        (numbers[stage.table, plan.rule.name], stage.resource, plan.rule.name, plan.rule.table, sha)
+        for stage in stages
+        for plan in stage.plan.rules
+    ]
+    names = ["rule_id", "resource_type", "rule", "table_name", "mapping_sha"]
+    insert_frame(work, "lin.rule", pl.DataFrame(rows, schema=names, orient="row"))
 
 
 def _follow(work: duckdb.DuckDBPyConnection, stage: Stage, stages: Sequence[Stage]) -> None:
@@ -248,7 +255,7 @@ def _note_unmapped(work: duckdb.DuckDBPyConnection, stage: Stage, concept_tables
         for concept in plan.each_concepts.values():
             elements = elements_table(stage, plan)
             source = (
-                f'SELECT n, site, k.outcome, e."{concept.column}" AS c FROM {elements} JOIN {stage.keys} k USING (n)'
+                f'SELECT k.n, site, k.outcome, e."{concept.column}" AS c FROM {elements} JOIN {stage.keys} k USING (n)'
             )
             name, is_value = f"{plan.rule.name}.{concept.name}", concept.concept.kind == "value"
             _note_one(work, stage, name, source, concept_table(stage, plan, concept), is_value=is_value)
@@ -261,7 +268,7 @@ def _note_one(
     result = r"r.source_value = r.source_name AND regexp_matches(r.code, '\p{Nd}')" if is_value else "false"
     work.execute(
         f"""INSERT INTO lin.unmapped
-            SELECT s.site, {quote(stage.resource)}, {quote(element)}, r.vocabulary, coalesce(r.source_value, r.code),
+            SELECT s.n, s.site, {quote(stage.resource)}, {quote(element)}, r.vocabulary, coalesce(r.source_value, r.code),
                    r.source_name, count(*)
             FROM ({source}) s JOIN {table} r ON r.k = hash(s.site, s.c)
             WHERE s.outcome IS NULL AND r.standard = 0 AND NOT ({result})

@@ -1,0 +1,80 @@
+"""The rows of an increment in the place of the old ones, in DuckDB: what `DuckDBStore.apply` does in its transaction.
+
+`chg.gone` names the old rows of the CDM (table_name, row_id), `chg.numbers` the landed numbers of what is touched,
+`chg.touched` its keys (site, type, id), `chg.persons` whose derived rows are made anew.
+"""
+
+import duckdb
+from sqlalchemy import Table
+
+import etl.cdm
+from etl.errors import CdmError
+from etl.store import steps
+from etl.store.sources import OF_STUDIES, SCHEMAS, Place, content_hash, count, is_vocabulary, typed_columns
+from etl.store.store import Written
+
+DERIVED = ("observation_period", "condition_era", "drug_era")
+"""Tables of which whole persons are replaced."""
+
+_TOUCHED = "({}) IN (SELECT (site, type, id) FROM chg.touched)"
+
+LINEAGE: dict[str, str] = {
+    "resource": "resource_no IN (FROM chg.numbers)",
+    "cdm_row": "resource_no IN (FROM chg.numbers)",
+    "unmapped": "resource_no IN (FROM chg.numbers)",
+    "precision": "(table_name, row_id) IN (SELECT (table_name, row_id) FROM chg.gone)",
+    "person_source": _TOUCHED.format("site, 'Patient', fhir_id"),
+    "reference": _TOUCHED.format("site, resource_type, fhir_id"),
+    "identifier": _TOUCHED.format("site, resource_type, fhir_id"),
+    "row_of": _TOUCHED.format("site, resource_type, fhir_id"),
+}
+"""Which rows of the lineage go; those of schema `lin` come in their place."""
+
+
+def old_rows(table: str) -> str | None:
+    """Which rows of a CDM table go, as a condition on the table; None when an increment never changes it."""
+    if table in DERIVED:
+        return "person_id IN (FROM chg.persons)"
+    if table == "cdm_source":
+        return "true"
+    if is_vocabulary(table) or table not in etl.cdm.ROW_KEYS or ("cdm", table) in OF_STUDIES:
+        return None
+    return f"{etl.cdm.ROW_KEYS[table]} IN (SELECT row_id FROM chg.gone WHERE table_name = '{table}')"
+
+
+def exchange(work: duckdb.DuckDBPyConnection, target: str) -> list[Written]:
+    """Exchanges the rows inside the open transaction of `work`; `target` is the attached database."""
+    written = []
+    for table in etl.cdm.TABLES:
+        condition = old_rows(table)
+        if condition is not None:
+            written.append(_exchange_one(work, target, ("cdm", table), f"out.{table}", condition))
+    for table, condition in LINEAGE.items():
+        written.append(_exchange_one(work, target, ("lineage", table), f"lin.{table}", condition))
+    steps.reached("duckdb: rows exchanged")
+    if any(one.replaced and one.schema == "cdm" and one.table != "cdm_source" for one in written):
+        for schema, table in OF_STUDIES:  # a study's rows follow from rows that are no longer there
+            work.execute(f'DELETE FROM {target}.{schema}."{table}"')
+            written.append(Written(schema, table, 0, replaced=True))
+    return written
+
+
+def _exchange_one(work: duckdb.DuckDBPyConnection, target: str, place: Place, source: str, condition: str) -> Written:
+    schema, name = place
+    table, whole = SCHEMAS[schema][name], f'{target}.{schema}."{name}"'
+    old = f"(FROM {whole} WHERE {condition})"
+    come, go = count(work, source), count(work, old)
+    same = come == go and (come == 0 or content_hash(work, table, source) == content_hash(work, table, old))
+    if not same:
+        if go:
+            work.execute(f"DELETE FROM {whole} WHERE {condition}")
+        if come:
+            work.execute(f"INSERT INTO {whole} SELECT {typed_columns(table)} FROM {source}")
+            _refuse_taken_keys(work, table, whole, source, come)
+    return Written(schema, name, count(work, whole), replaced=not same)
+
+
+def _refuse_taken_keys(work: duckdb.DuckDBPyConnection, table: Table, whole: str, source: str, come: int) -> None:
+    keys = [column.name for column in table.primary_key.columns]
+    if len(keys) == 1 and count(work, f"(FROM {whole} SEMI JOIN {source} USING ({keys[0]}))") != come:
+        raise CdmError(f"{table.name}: new rows have keys of rows that stay; nothing was written")
