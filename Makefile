@@ -21,6 +21,7 @@ check: $(STAMP)  ## format, lint, types, import rules, mapping check, stale gene
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 	$(BIN)/python -m etl.mapping.checker
+	$(BIN)/python -m etl.landing.describe --check
 	$(BIN)/python -m etl.mapping.review --check
 	$(BIN)/python -m etl.mapping.conformance --check
 	$(BIN)/python -m sample_bundles.render --check
@@ -30,6 +31,7 @@ fix: $(STAMP)  ## formats, mends what ruff can mend, renders what is generated
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 	$(BIN)/python -m sample_bundles.render
+	$(BIN)/python -m etl.landing.describe
 	$(BIN)/python -m etl.mapping.review
 	$(BIN)/python -m etl.mapping.conformance
 

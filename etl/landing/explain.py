@@ -9,9 +9,7 @@ kinds of error, never a value; a key that is no element of FHIR is shown as "?",
 from collections.abc import Iterator
 from typing import Any, Final
 
-from pydantic import ValidationError
-
-from etl.landing.structure import PRIMITIVES, Element, Unknown, elements, load_model, model_class
+from etl.landing.elements import Element, elements_of, is_r4b_resource
 
 _TEXT_LIMIT: Final = 5
 """So many problems are named; more say no more."""
@@ -21,9 +19,7 @@ _NUMBERS: Final = frozenset({"decimal", "integer", "integer64", "unsignedInt", "
 
 def problems_of(type_name: str, resource: Any) -> list[str]:
     """What is wrong with a parsed resource of this type, as "path: kind"; empty when it is valid."""
-    model = model_class(type_name)
-    problems = list(_walk(model, resource, type_name))
-    return problems or _model_problems(model, resource, type_name)
+    return list(_walk(type_name, resource, type_name)) or _model_problems(type_name, resource)
 
 
 def summary(problems: list[str]) -> str:
@@ -32,10 +28,13 @@ def summary(problems: list[str]) -> str:
     return "; ".join(problems[:_TEXT_LIMIT]) + (f"; and {more} more" if more > 0 else "")
 
 
-def _model_problems(model: Any, resource: Any, type_name: str) -> list[str]:
+def _model_problems(type_name: str, resource: Any) -> list[str]:
     """What `fhir.resources` says, with list positions kept and unknown keys masked."""
+    from fhir.resources.R4B import get_fhir_model_class
+    from pydantic import ValidationError
+
     try:
-        model.model_validate(resource)
+        get_fhir_model_class(type_name).model_validate(resource)
     except ValidationError as error:
         return [
             f"{_path(type_name, detail['loc'], detail['type'])}: {detail['type']}"
@@ -54,22 +53,29 @@ def _path(type_name: str, location: tuple[str | int, ...], kind: str) -> str:
     return type_name + "".join(parts)
 
 
-def _walk(model: Any, value: Any, path: str) -> Iterator[str]:
-    """Problems of one object against its model's elements: names, JSON kinds, codes, id."""
+def _walk(type_name: str, value: Any, path: str) -> Iterator[str]:
+    """Problems of one object against its type's elements: names, JSON kinds, codes, id."""
     if not isinstance(value, dict):
         yield f"{path}: object expected"
         return
-    known = elements(model)
+    known = elements_of(type_name)
     for key, inner in value.items():
-        if key == "resourceType" and model.has_resource_base():
-            if inner != model.__name__:
-                yield f"{path}.resourceType: {model.__name__} expected"
+        if key == "resourceType" and is_r4b_resource(type_name):
+            if inner != type_name:
+                yield f"{path}.resourceType: {type_name} expected"
             continue
-        element = known.get(key)
+        element = known.get(key) or _sibling(known.get(key.removeprefix("_")))
         if element is None:
             yield f"{path}.?: unknown element"
         elif inner is not None:
             yield from _element(element, inner, f"{path}.{key}")
+
+
+def _sibling(element: Element | None) -> Element | None:
+    """What stands beside a primitive element under `_name`."""
+    if element is None or not element.extensible:
+        return None
+    return element._replace(type="FHIRPrimitiveExtension", codes=None)
 
 
 def _element(element: Element, value: Any, path: str) -> Iterator[str]:
@@ -88,21 +94,18 @@ def _single(element: Element, value: Any, path: str) -> Iterator[str]:
     if element.primitive:
         yield from _primitive(element, value, path)
         return
-    assert element.model is not None
-    model = load_model(element.model)
-    if model.__name__ == "Resource":
-        type_name = value.get("resourceType") if isinstance(value, dict) else None
-        try:
-            model = model_class(type_name if isinstance(type_name, str) else "")
-        except Unknown:
+    type_name = element.type
+    if type_name == "Resource":
+        given = value.get("resourceType") if isinstance(value, dict) else None
+        if not isinstance(given, str) or not is_r4b_resource(given):
             yield f"{path}.resourceType: unknown resource type"
             return
-    yield from _walk(model, value, path)
+        type_name = given
+    yield from _walk(type_name, value, path)
 
 
 def _primitive(element: Element, value: Any, path: str) -> Iterator[str]:
-    kind = element.primitive
-    assert kind in PRIMITIVES
+    kind = element.type
     if kind == "boolean":
         fits = isinstance(value, bool)
     elif kind in _NUMBERS:

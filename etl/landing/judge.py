@@ -13,6 +13,7 @@ from typing import Any, Final
 
 import msgspec
 
+from etl.landing.elements import Unknown, is_resource_type
 from etl.landing.explain import problems_of, summary
 from etl.landing.gate import Limits, Refused, colons, examine, is_sound, large, suspicious
 from etl.landing.lines import Lines
@@ -20,7 +21,7 @@ from etl.landing.reasons import ID_FROM_CONTENT, NO_MAPPING
 from etl.landing.rejects import Reject
 from etl.landing.spelling import doubtful_lines
 from etl.landing.split import Unit, type_of
-from etl.landing.structure import Unknown, decoder_of, is_resource_type
+from etl.landing.structure import decoder_of
 
 _ENCODE: Final = msgspec.json.Encoder()
 _ID: Final = re.compile(r"[A-Za-z0-9\-.]{1,64}")
