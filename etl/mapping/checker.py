@@ -4,6 +4,7 @@ All faults come at once, each with file and line and, where a word is nearly rig
 unknown elements, keys, tables, columns, lists, domains; choice types without `ofType`; paths over repeating elements;
 values of the wrong kind; required columns left out; concepts that are unknown, not standard or of another domain; site
 overrides that change nothing or do not say why; two rules for one row; codes without concept that nobody takes.
+The program (not the function) also refuses a `structure.txt` that is not what the `fhir.resources` models say.
 """
 
 import re
@@ -19,6 +20,7 @@ from etl.landing import land
 from etl.mapping.check_forms import FormCheck
 from etl.mapping.check_vocabulary import Listed, VocabularyCheck, read_code_lists
 from etl.mapping.language import Mappings, read_mappings
+from etl.mapping.structure_models import stale, structure_file
 from etl.settings import Settings
 from etl.store import create_work_schema
 from etl.transform.transform import compile_mappings, transform
@@ -100,6 +102,8 @@ def main(arguments: list[str]) -> int:
     folder = Path(arguments[0]) if arguments else shipped_folder().parent
     try:
         check_mappings(folder)
+        if problem := stale(structure_file()):
+            raise MappingError("the elements of FHIR are not those of this fhir.resources", problems=[problem])
     except MappingError as error:
         sys.stderr.write(f"{error}\n")
         return error.exit_code

@@ -6,6 +6,7 @@ listed there. Errors name the place in the expression.
 
 import re
 from dataclasses import dataclass
+from functools import cache
 from typing import TypeAlias
 
 
@@ -92,11 +93,13 @@ _LEVELS: tuple[frozenset[str], ...] = (
     frozenset({"+", "-", "&"}),
     frozenset({"*", "/", "div", "mod"}),
 )
+_LEVEL_OF = {operator: level for level, operators in enumerate(_LEVELS) for operator in operators}
 _ESCAPES = {"n": "\n", "r": "\r", "t": "\t", "f": "\f", "'": "'", "\\": "\\", "/": "/", '"': '"', "`": "`"}
 
 
+@cache
 def parse(expression: str) -> Node:
-    """The syntax tree of an expression. Raises PathSyntaxError."""
+    """The syntax tree of an expression. Raises PathSyntaxError. Mappings say the same things again and again."""
     reader = _Reader(expression)
     node = reader.binary(0)
     if reader.peek() is not None:
@@ -136,12 +139,11 @@ class _Reader:
         return PathSyntaxError(f"{what}, at character {place + 1} of {self.expression!r}")
 
     def binary(self, level: int) -> Node:
-        if level == len(_LEVELS):
-            return self.unary()
-        node = self.binary(level + 1)
-        while self.peek() in _LEVELS[level]:
+        """An expression whose operators all bind at least as tightly as `level`; equal ones group to the left."""
+        node = self.unary()
+        while (own := _LEVEL_OF.get(self.peek() or "", -1)) >= level:
             operator = self.take()[1]
-            node = Operation(operator, node, self.binary(level + 1))
+            node = Operation(operator, node, self.binary(own + 1))
         return node
 
     def unary(self) -> Node:

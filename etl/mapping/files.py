@@ -15,6 +15,9 @@ from etl.errors import did_you_mean
 
 Tree = dict[str, Any]
 
+Loader: type[yaml.SafeLoader] | type[yaml.CSafeLoader] = yaml.CSafeLoader if yaml.__with_libyaml__ else yaml.SafeLoader
+"""libyaml reads ten times as fast as PyYAML's own reader, and gives the same lines."""
+
 _BY_ENTRY = frozenset({"fields", "concepts", "rules", "columns"})
 """Keys below which each entry counts as one thing that a site changes."""
 _KINDS: dict[str, tuple[type, str]] = {
@@ -69,9 +72,11 @@ def read_mapping_files(folder: Path, problems: list[str]) -> list[MappingFile]:
 def _read(path: Path, shown: str, problems: list[str]) -> tuple[Tree, dict[str, str]]:
     """The content of a YAML file and the place of each of its keys; nothing where it is no YAML mapping."""
     try:
-        text = path.read_text(encoding="utf-8")
-        node = yaml.compose(text, Loader=yaml.SafeLoader)
-        content = yaml.safe_load(text)
+        loader = Loader(path.read_text(encoding="utf-8"))
+        node = loader.get_single_node()
+        # Before the values are made of the nodes: that takes `<<` out of them.
+        places = dict(_places(node, (), shown, problems)) if isinstance(node, yaml.MappingNode) else {}
+        content = loader.construct_document(node) if places else None
     except yaml.YAMLError as error:
         mark = getattr(error, "problem_mark", None)
         problems.append(f"{shown}:{mark.line + 1 if mark else '?'}: {getattr(error, 'problem', 'not YAML')}")
@@ -79,10 +84,10 @@ def _read(path: Path, shown: str, problems: list[str]) -> tuple[Tree, dict[str, 
     except (UnicodeDecodeError, OSError) as error:
         problems.append(f"{shown}:1: cannot be read ({type(error).__name__})")
         return {}, {}
-    if not isinstance(content, dict) or node is None:
+    if not isinstance(content, dict):
         problems.append(f"{shown}:1: must be a mapping")
         return {}, {}
-    return content, dict(_places(node, (), shown, problems))
+    return content, places
 
 
 def _places(node: yaml.Node, above: tuple[str, ...], shown: str, problems: list[str]) -> Iterator[tuple[str, str]]:

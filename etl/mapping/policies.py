@@ -11,6 +11,7 @@ from typing import Any
 import yaml
 
 from etl.errors import did_you_mean
+from etl.mapping.files import Loader
 
 FILE = "policies.yaml"
 
@@ -21,7 +22,7 @@ def choose_policies(folder: Path, chosen: Mapping[str, str], problems: list[str]
     if not path.is_file():
         known: dict[str, dict[str, Any]] = {}
     else:
-        known = yaml.safe_load(path.read_text(encoding="utf-8")) or {}
+        known = yaml.load(path.read_text(encoding="utf-8"), Loader) or {}  # noqa: S506  a safe loader
     values = {}
     for name, policy in known.items():
         options = [str(option) for option in policy.get("options", [])]

@@ -1,23 +1,26 @@
-"""What FHIR R4 elements exist: read from the `fhir.resources` R4B models, the project's one source of FHIR structure.
+"""What FHIR R4 elements exist: read from `structure.txt`, which is generated from the `fhir.resources` R4B models.
 
 An element has a type (a FHIR type name such as `CodeableConcept`, `dateTime`, or a backbone type such as
 `ObservationComponent`), and is single or repeating. Choice elements (`value[x]`) appear under their base name with the
-list of their types.
+list of their types. The models stay the one source of structure, but building them takes seconds, which a nightly
+build has no use for: `etl.mapping.structure_models` writes the file, the checker refuses a stale one, and with another
+version of `fhir.resources` than the file's the models themselves are asked.
 """
 
-import re
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cache
-from typing import Annotated, Any, get_args, get_origin
-from uuid import UUID
-
-from fhir.resources.R4B import get_fhir_model_class
+from importlib.metadata import version
+from importlib.resources import files
 
 PRIMITIVES = frozenset(
     "base64Binary boolean canonical code date dateTime decimal id instant integer markdown oid positiveInt string "
     "time unsignedInt uri url uuid xhtml".split()
 )
 NUMBERS = frozenset({"decimal", "integer", "positiveInt", "unsignedInt"})
+
+FILE = "structure.txt"
+"""One line per type: `Type name:type name:type* name[x]:type|type`, `*` for elements that repeat."""
 
 
 @dataclass(frozen=True)
@@ -38,34 +41,14 @@ class Choice:
 
 
 @cache
-def elements(fhir_type: str) -> dict[str, Element | Choice]:
+def elements(fhir_type: str) -> Mapping[str, Element | Choice]:
     """The elements of a FHIR type by name, choices under their base name. Raises KeyError for an unknown type."""
-    model = get_fhir_model_class(fhir_type)
-    found: dict[str, Element | Choice] = {}
-    for python_name, model_field in model.model_fields.items():
-        if python_name in {"fhir_comments", "resource_type"} or python_name.endswith("__ext"):
-            continue
-        name = model_field.alias or python_name
-        kind, many = _type_of(model_field.annotation, tuple(model_field.metadata))
-        element = Element(name, kind, many)
-        base = (model_field.json_schema_extra or {}).get("one_of_many")  # type: ignore[union-attr]  # always a dict here
-        if base:
-            choice = found.setdefault(str(base), Choice(str(base), {}))
-            assert isinstance(choice, Choice)
-            choice.by_type[kind] = element
-        else:
-            found[name] = element
-    return found
+    return dict(_element(word) for word in _lines()[fhir_type].split())
 
 
-@cache
 def is_type(fhir_type: str) -> bool:
     """Whether FHIR R4 knows a type or resource of this name."""
-    try:
-        get_fhir_model_class(fhir_type)
-    except (ValueError, LookupError, ImportError):
-        return False
-    return True
+    return fhir_type in _lines()
 
 
 def is_primitive(fhir_type: str) -> bool:
@@ -73,35 +56,28 @@ def is_primitive(fhir_type: str) -> bool:
     return fhir_type in PRIMITIVES
 
 
-def _type_of(annotation: Any, metadata: tuple[Any, ...]) -> tuple[str, bool]:
-    """FHIR type name and repetition of a pydantic annotation."""
-    many = "List[" in repr(annotation) or "list[" in repr(annotation)
-    for candidate in _leaves(annotation, metadata):
-        if candidate is bool:
-            return "boolean", many
-        if candidate is UUID:
-            return "uuid", many
-        name = candidate if isinstance(candidate, str) else getattr(candidate, "__name__", type(candidate).__name__)
-        if name == "type":
-            name = type(candidate).__name__
-        if name.endswith("Type") and name != "Type":
-            return name.removesuffix("Type"), many
-        lowered = name[:1].lower() + name[1:]
-        if lowered in PRIMITIVES:
-            return lowered, many
-    raise LookupError(f"no FHIR type in {re.sub(r'0x[0-9a-f]+', '', repr(annotation))}")
+def heading(installed: str) -> str:
+    """The first line of the file, for a version of `fhir.resources`."""
+    return f"# elements of FHIR R4B as fhir.resources {installed} has them; written by etl.mapping.structure_models"
 
 
-def _leaves(annotation: Any, metadata: tuple[Any, ...]) -> list[Any]:
-    """The candidates for a type name, the most telling first: Annotated metadata, then classes."""
-    found: list[Any] = [type(item) for item in metadata]
-    origin = get_origin(annotation)
-    if origin is Annotated:
-        inner, *extra = get_args(annotation)
-        return [*found, *(type(item) for item in extra), *_leaves(inner, ())]
-    if origin is not None:
-        for argument in get_args(annotation):
-            if argument is not type(None):
-                found += _leaves(argument, ())
-        return found
-    return [*found, annotation]
+@cache
+def _lines() -> dict[str, str]:
+    """The elements of each type as the file writes them."""
+    installed = version("fhir.resources")
+    first, *lines = (files("etl.mapping") / FILE).read_text(encoding="utf-8").splitlines()
+    if first != heading(installed):
+        from etl.mapping.structure_models import described  # builds every model: seconds
+
+        _, *lines = described(installed).splitlines()
+    return {name: words for name, _, words in (line.partition(" ") for line in lines)}
+
+
+def _element(word: str) -> tuple[str, Element | Choice]:
+    name, _, kind = word.partition(":")
+    if name.endswith("[x]"):
+        base = name.removesuffix("[x]")
+        return base, Choice(
+            base, {one: Element(base + one[0].upper() + one[1:], one, False) for one in kind.split("|")}
+        )
+    return name, Element(name, kind.removesuffix("*"), kind.endswith("*"))
