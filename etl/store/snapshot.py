@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any, Protocol
 
 import duckdb
+from sqlalchemy import BigInteger, Boolean, Column, Date, DateTime, Double, Integer, MetaData, Table, Text
 
 import etl.cdm
 from etl.errors import CdmError, LockError
@@ -31,6 +32,21 @@ _DUCKDB_TYPES = {
     "smallint": "SMALLINT",
     "date": "DATE",
     "boolean": "BOOLEAN",
+}
+
+_TABLE_TYPES: dict[str, Any] = {
+    "BOOLEAN": Boolean,
+    "TINYINT": Integer,
+    "SMALLINT": Integer,
+    "INTEGER": Integer,
+    "UTINYINT": Integer,
+    "USMALLINT": Integer,
+    "UINTEGER": BigInteger,
+    "BIGINT": BigInteger,
+    "FLOAT": Double,
+    "DOUBLE": Double,
+    "DATE": Date,
+    "TIMESTAMP": DateTime,
 }
 
 
@@ -175,3 +191,9 @@ def _make(work: duckdb.DuckDBPyConnection, place: Place, kinds: dict[str, str], 
         columns = ", ".join(f"{quoted(column)} {kind}" for column, kind in kinds.items())
         work.execute(f"CREATE TABLE {quoted(*place)} ({columns})")
     return quoted(*place)
+
+
+def table_of(work: duckdb.DuckDBPyConnection, name: str, source: str) -> Table:
+    """The layout of a table that is none of blina's own, as a relation of `work` has it: a study's results."""
+    kinds = work.execute(f"DESCRIBE SELECT * FROM {source}").fetchall()
+    return Table(name, MetaData(), *(Column(column, _TABLE_TYPES.get(kind, Text)) for column, kind, *_ in kinds))
