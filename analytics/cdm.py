@@ -105,12 +105,14 @@ class Cdm:
 def open_cdm(
     url: str, *, schema: str = "cdm", vocabulary_schema: str | None = None, lineage_schema: str = "lineage"
 ) -> Cdm:
-    """A CDM by its database URL (`duckdb:///file`, `postgresql+psycopg://…`), opened for reading.
+    """A CDM by its database URL (`duckdb:///file`, `postgresql://…`), opened for reading.
 
     Raises CdmError when the file is not there or the schema holds no PERSON table.
     """
     try:
         address = make_url(url)
+        if address.drivername in {"postgresql", "postgres"}:
+            address = address.set(drivername="postgresql+psycopg")  # the driver that blina comes with
         is_duckdb = address.get_backend_name() == "duckdb"
         if is_duckdb and address.database and not Path(address.database).is_file():
             raise CdmError(f"{address.database}: there is no such database")

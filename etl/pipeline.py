@@ -27,10 +27,21 @@ from etl.build_report import COUNT_COLUMNS, BuildReport, rows_by_table, standard
 from etl.errors import CdmError, SettingsError
 from etl.increment import Basis, Inputs, compute_changes, why_not
 from etl.landing import Landed, Limits, Reject, RejectWriter, Source, land
-from etl.landing.received import Received, forget, keep, open_received, received_folder, sites_received
+from etl.landing.received import Received, forget, keep, open_received, sites_received
 from etl.mapping.language import Mappings, load_mappings
 from etl.settings import Settings
-from etl.store import Run, Store, Written, create_work_schema, database_path, insert_frame, new_run_id, open_store
+from etl.store import (
+    Home,
+    Run,
+    Store,
+    Written,
+    create_work_schema,
+    disk,
+    home_of,
+    insert_frame,
+    new_run_id,
+    open_store,
+)
 from etl.transform.derived import derive_condition_eras, derive_drug_eras, derive_observation_periods, write_cdm_source
 from etl.transform.stage import Stage
 from etl.transform.transform import Transformed, compile_mappings, transform
@@ -63,8 +74,8 @@ def build(
 
     Files that came before are not read again; `anew` forgets what came before. Only what the new files touch is
     computed, unless something beside the data changed since the last run (mapping, settings, vocabulary, software,
-    sites), much has come at once, or `whole` asks for everything; the result is the same. A site's resources are known by site,
-    type and id: the newest version counts, whichever file brought it.
+    sites), much has come at once, or `whole` asks for everything; the result is the same. A site's resources are known
+    by site, type and id: the newest version counts, whichever file brought it.
     `vocabulary` are Athena folders; the vocabulary that comes with blina is always added. Raises BlinaError's kinds;
     bad files and resources never raise, they are counted and written to `rejects`.
     """
@@ -72,12 +83,13 @@ def build(
         raise SettingsError("no key for the ids: set instance.key in the settings file, or BLINA_KEY")
     clock = _Clock(progress)
     run_id = new_run_id()
-    place = received_folder(database_path(database))
+    home = home_of(database, settings.landed)
+    place = home.landed
     sites = tuple(sorted({*(source.site for source in sources), *([] if anew else sites_received(place))}))
     with clock("check mappings"):
         rules = load_mappings(mappings or default_mappings(), settings.policies)
         stages = compile_mappings(rules, sites)
-    with open_store(database, run_id=run_id) as store, _work_folder(database) as folder, _work_database(folder) as work:
+    with open_store(database, run_id=run_id) as store, _work_folder(home) as folder, _work_database(folder) as work:
         with RejectWriter(rejects or folder / "rejects", settings.key) as writer:
             with clock("land"):
                 earlier = open_received(place, store.run_ids())
@@ -193,17 +205,22 @@ class _Clock:
 
 
 def settings_hash(settings: Settings) -> str:
-    """One hash over the settings, the secret key left out."""
-    shown = {**asdict(settings), "key": ""}
+    """One hash over the settings, without the secret key and the place of the instance."""
+    shown = {name: value for name, value in asdict(settings).items() if name != "landed"} | {"key": ""}
     return hashlib.sha256(json.dumps(shown, default=str, sort_keys=True).encode()).hexdigest()
 
 
 @contextmanager
-def _work_folder(database: str) -> Iterator[Path]:
-    """A private folder beside the database for what a run needs only while it works; removed at the end."""
-    beside = database_path(database).resolve().parent
+def _work_folder(home: Home) -> Iterator[Path]:
+    """A private folder for what a run needs only while it works; removed at the end, and those that killed runs left.
+
+    Call it under the lock of the database.
+    """
+    home.claim()
+    beside = home.folder.resolve()
     try:
-        folder = Path(tempfile.mkdtemp(prefix=".blina-work-", dir=beside))
+        disk.clear(beside, home.work_prefix)
+        folder = Path(tempfile.mkdtemp(prefix=home.work_prefix, dir=beside))
     except OSError as error:
         raise CdmError(f"{beside}: no work folder can be made here ({error.strerror})") from None
     try:

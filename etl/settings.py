@@ -43,6 +43,7 @@ class Settings:
     synthetic: bool = False
     data_lock: date | None = None
     link_persons_by: tuple[str, ...] = ()
+    landed: Path | None = None
     policies: dict[str, str] = field(default_factory=dict)
     sites: dict[str, SiteSettings] = field(default_factory=dict)
 
@@ -52,7 +53,7 @@ class Settings:
 
 
 _TOP = ("instance", "data_lock", "link_persons_by", "policies", "sites")
-_INSTANCE = ("name", "abbreviation", "key", "synthetic")
+_INSTANCE = ("name", "abbreviation", "key", "synthetic", "landed")
 _SITE = ("folder", "time_zone", "decimal_separator")
 
 
@@ -75,6 +76,7 @@ def load_settings(path: Path) -> Settings:
         synthetic=bool(instance.get("synthetic", False)),
         data_lock=content.get("data_lock"),
         link_persons_by=tuple(content.get("link_persons_by") or ()),
+        landed=path.parent / instance["landed"] if instance.get("landed") else None,
         policies={str(name): str(value) for name, value in (content.get("policies") or {}).items()},
         sites={name: _site(name, one or {}, path.parent) for name, one in (content.get("sites") or {}).items()},
     )
@@ -95,6 +97,8 @@ def _problems(content: object) -> list[str]:
         return ["the file must be a mapping with the keys " + ", ".join(_TOP)]
     problems = _unknown(content, _TOP, "")
     problems += _unknown(content.get("instance") or {}, _INSTANCE, "instance.")
+    if not isinstance((content.get("instance") or {}).get("landed"), str | None):
+        problems.append("instance.landed: must be a folder")
     if not isinstance(content.get("data_lock"), date | None):
         problems.append("data_lock: must be a date, YYYY-MM-DD")
     for name, one in (content.get("sites") or {}).items():

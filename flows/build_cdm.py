@@ -24,8 +24,10 @@ def build_database(
     """Run id, totals, rows by table and seconds by stage of the build."""
     with shielded():
         from etl.pipeline import build
+        from etl.store.place import refuse_password
         from flows.instance import find_instance
 
+        refuse_password(database)
         instance = find_instance(
             [Path(path) for path in paths], site=site, settings=Path(settings) if settings else None, database=database
         )
@@ -41,8 +43,10 @@ def build_database(
 def check_database(database: str, reports: str, run_id: str) -> dict[str, int]:
     """Checks by outcome; fails when the gate is shut."""
     with shielded():
+        from etl.store.place import refuse_password
         from flows.study_run import check_quality
 
+        refuse_password(database)
         folder = Path(reports)
         verdict = check_quality(
             database, json_path=folder / "quality.json", html_path=folder / "quality.html", title="Quality of the CDM",

@@ -13,7 +13,7 @@ import typer
 from etl.errors import BlinaError, SourceError
 from flows import cli_mappings, cli_study, data_manager
 from flows.console import explain, progress, say, show, show_json
-from flows.options import Database, Json
+from flows.options import Database, Json, LandedFolder
 
 app = typer.Typer(
     name="blina",
@@ -57,6 +57,7 @@ def build(
     mappings: Annotated[Path | None, typer.Option(help="Mappings folder; default: the one of blina.")] = None,
     rejects: Annotated[Path | None, typer.Option(help="Folder for the list of what was rejected.")] = None,
     workers: Annotated[int, typer.Option(min=1, help="Processes that read.")] = 1,
+    landed: LandedFolder = None,
     anew: Annotated[bool, typer.Option("--anew", help="Forget everything received before.")] = False,
     accept_rejects: Annotated[bool, typer.Option("--accept-rejects", help="Exit code 0 despite rejects.")] = False,
     as_json: Json = False,
@@ -71,7 +72,7 @@ def build(
     from flows.instance import find_instance
     from flows.words import build_words
 
-    instance = find_instance(paths, site=site, settings=settings, database=db)
+    instance = find_instance(paths, site=site, settings=settings, database=db, landed=landed)
     for note in instance.notes:
         say(f"blina: {note}")
     with progress("build", BUILD_STEPS) as stage:
@@ -109,7 +110,7 @@ def demo(
 
 @app.command()
 def doctor(
-    db: Annotated[str | None, typer.Option(help="Also look at this database: duckdb:///FILE.")] = None,
+    db: Annotated[str | None, typer.Option(help="Also look at this database.")] = None,
     vocabulary: Annotated[Path | None, typer.Option(help="Also look at this Athena folder.")] = None,
     as_json: Json = False,
 ) -> None:

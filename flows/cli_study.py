@@ -21,22 +21,21 @@ STUDY_STEPS = ("check the study", "derive courses and outcomes", "analyse", "wri
 def quality(
     db: Database,
     json_file: Annotated[
-        Path | None, typer.Option(help="Where quality.json goes; default: beside the database.")
+        Path | None, typer.Option(help="Where quality.json goes; default: beside the file (PostgreSQL: here).")
     ] = None,
-    html: Annotated[Path | None, typer.Option(help="Where the page goes; default: beside the database.")] = None,
+    html: Annotated[
+        Path | None, typer.Option(help="Where the page goes; default: beside the file (PostgreSQL: here).")
+    ] = None,
     as_json: Json = False,
 ) -> None:
     """Counts the checks, judges them, writes quality.json and a page; exit code 15 when the gate is shut."""
-    from etl.store import database_path
+    from etl.store.place import beside, name_of
     from flows.study_run import check_quality
 
-    beside = database_path(db).parent
-    json_path, html_path = json_file or beside / "quality.json", html or beside / "quality.html"
+    json_path, html_path = json_file or beside(db) / "quality.json", html or beside(db) / "quality.html"
     with progress("quality", ("check",)) as stage:
         stage("check")
-        verdict = check_quality(
-            db, json_path=json_path, html_path=html_path, title=f"Quality of {database_path(db).name}"
-        )
+        verdict = check_quality(db, json_path=json_path, html_path=html_path, title=f"Quality of {name_of(db)}")
     score = verdict.overall
     if as_json:
         show_json(

@@ -8,7 +8,7 @@ from importlib.metadata import PackageNotFoundError, requires, version
 from pathlib import Path
 
 from etl.errors import BlinaError, CdmError, VocabularyError
-from etl.store import database_path
+from etl.store.place import beside
 from flows.quiet import OFF
 from flows.results_store import last_run
 
@@ -63,7 +63,7 @@ def _libraries() -> Finding:
 
 
 def _disk(database: str | None) -> Finding:
-    folder = database_path(database).resolve().parent if database else Path.cwd()
+    folder = beside(database).resolve() if database else Path.cwd()
     while not folder.exists():
         folder = folder.parent
     free = shutil.disk_usage(folder).free

@@ -9,7 +9,7 @@ from pathlib import Path
 from etl.errors import SettingsError, SourceError, UsageError, did_you_mean
 from etl.landing.files import Source, find_files
 from etl.settings import KEY_VARIABLE, Settings, load_settings
-from etl.store import database_path
+from etl.store import home_of
 
 SETTINGS_FILE = "blina.yaml"
 DEFAULT_SITE = "SITE"
@@ -24,10 +24,13 @@ class Instance:
     notes: tuple[str, ...] = ()
 
 
-def find_instance(paths: Sequence[Path], *, site: str | None, settings: Path | None, database: str) -> Instance:
+def find_instance(
+    paths: Sequence[Path], *, site: str | None, settings: Path | None, database: str, landed: Path | None = None
+) -> Instance:
     """Sources and settings of a build.
 
     Settings: the given file, else `blina.yaml` in the one folder given, else none (site "SITE", UTC, an own key).
+    `landed`: the folder for what a database on a server receives, before the one of the settings.
     Sites: with `site` all paths are its; a folder that holds the sites' folders means all of them; a path inside a
     site's folder is that site's. Raises SourceError, SettingsError, UsageError.
     """
@@ -37,16 +40,34 @@ def find_instance(paths: Sequence[Path], *, site: str | None, settings: Path | N
     file = settings or _beside(paths)
     if file is None:
         sources = _with_files([Source(site or DEFAULT_SITE, path) for path in paths])
-        chosen, notes = _without_file(database)
+        chosen, notes = _without_file(database, landed)
         return Instance(chosen, sources, notes)
-    loaded = load_settings(file)
-    if not loaded.key:
-        raise SettingsError(f"{file}: no key for the ids: set instance.key, or {KEY_VARIABLE} in the environment")
+    loaded = _from_file(file, landed)
     if site is not None and loaded.sites and site not in loaded.sites:
         raise SettingsError(f"{file}: knows no site {site!r}{did_you_mean(site, list(loaded.sites))}")
     notes = (f"settings: {file}",)
     found = [source for path in paths for source in _sources(path, site, loaded)]
     return Instance(loaded, _with_files(found), notes)
+
+
+def find_settings(settings: Path | None, database: str, landed: Path | None = None) -> Settings:
+    """The settings of an instance that is there already: of the given file, else the defaults with the kept key.
+
+    Raises SettingsError when there is no key: a new one would make other ids.
+    """
+    if settings is not None:
+        return _from_file(settings, landed)
+    home = home_of(database, landed)
+    if not os.environ.get(KEY_VARIABLE) and not home.key.is_file():
+        raise SettingsError(f"{home.key}: there is no key here; name the settings file (--settings), or {KEY_VARIABLE}")
+    return _without_file(database, landed)[0]
+
+
+def _from_file(file: Path, landed: Path | None) -> Settings:
+    loaded = load_settings(file)
+    if not loaded.key:
+        raise SettingsError(f"{file}: no key for the ids: set instance.key, or {KEY_VARIABLE} in the environment")
+    return replace(loaded, landed=landed) if landed is not None else loaded
 
 
 def _with_files(sources: Sequence[Source]) -> tuple[Source, ...]:
@@ -82,16 +103,16 @@ def _sources(path: Path, site: str | None, settings: Settings) -> list[Source]:
     return [Source(name, path / folders[name].relative_to(here)) for name in below]
 
 
-def _without_file(database: str) -> tuple[Settings, tuple[str, ...]]:
+def _without_file(database: str, landed: Path | None) -> tuple[Settings, tuple[str, ...]]:
     if key := os.environ.get(KEY_VARIABLE):
-        return Settings(key=key), (f"no settings file: UTC, key from {KEY_VARIABLE}",)
-    target = database_path(database)
-    file = target.with_name(target.name + ".key")
+        return Settings(key=key, landed=landed), (f"no settings file: UTC, key from {KEY_VARIABLE}",)
+    home = home_of(database, landed)
+    file = home.key
     if file.is_file():
-        return replace(Settings(), key=_read_key(file)), (f"no settings file: UTC, key from {file}",)
-    if target.exists():
+        return Settings(key=_read_key(file), landed=landed), (f"no settings file: UTC, key from {file}",)
+    if home.in_use():
         raise SettingsError(
-            f"{target} is there but its key {file} is not: with another key all ids would change; "
+            f"{home.database} is there but its key {file} is not: with another key all ids would change; "
             f"restore it, or give the key in {KEY_VARIABLE}"
         )
     key = secrets.token_urlsafe(32)
@@ -102,7 +123,7 @@ def _without_file(database: str) -> tuple[Settings, tuple[str, ...]]:
             stream.write(key + "\n")
     except OSError as error:
         raise SettingsError(f"{file}: the new key cannot be written ({error.strerror})") from None
-    return Settings(key=key), (
+    return Settings(key=key, landed=landed), (
         f"no settings file: UTC, a new key for the ids in {file} (keep it secret, and keep it: without it ids change)",
     )
 

@@ -28,8 +28,10 @@ def analyse_database(database: str, out: str, report: str | None, study: str, se
     """Numbers of patients and courses, published values by match, and where the report is."""
     with shielded():
         from etl.settings import load_settings
+        from etl.store.place import refuse_password
         from flows.study_run import run_study as run
 
+        refuse_password(database)
         done = run(
             database, Path(out), report=Path(report) if report else None, study=study,
             settings=load_settings(Path(settings)) if settings else None, progress=get_run_logger().info,

@@ -31,7 +31,7 @@ from etl.errors import QualityGateError, StudyError
 from etl.quality import Verdict, assure
 from etl.settings import Settings
 from etl.store import new_run_id, open_store
-from flows.results_store import is_ours, keep_results, last_counts, last_run, person_sources
+from flows.results_store import checkable, is_ours, keep_results, last_counts, last_run, person_sources
 
 Progress = Callable[[str], None]
 
@@ -84,9 +84,9 @@ def check_quality(database: str, *, json_path: Path, html_path: Path, title: str
     if not run:  # no build in a ledger to remember the outcome: someone else's CDM is read, not written
         none = new_run_id()
         return assure(database, none, json_path=json_path, html_path=html_path, title=title, results_schema=None)
-    with open_store(database, run_id=run) as store:
+    with open_store(database, run_id=run) as store, checkable(database, store) as place:
         try:
-            verdict = assure(database, run, json_path=json_path, html_path=html_path, title=title)
+            verdict = assure(place, run, json_path=json_path, html_path=html_path, title=title)
         except QualityGateError:
             store.record_outcome(run, "refused by the quality gate")
             raise

@@ -13,6 +13,7 @@ PERSON_TABLES: tuple[str, ...] = ("person", "death", *etl.cdm.EVENT_DATES)
 _FILTER = """
 CREATE TABLE chg.numbers AS SELECT n FROM chg.versions v
     SEMI JOIN chg.touched t ON t.site = v.site AND t.type = v.type AND t.id = v.id;
+CREATE TABLE chg.keys AS SELECT concat_ws('|', site, type, id) AS key FROM chg.touched;
 CREATE TABLE chg.gone AS SELECT DISTINCT table_name, row_id FROM old.cdm_row WHERE resource_no IN (FROM chg.numbers);
 DELETE FROM lin.cdm_row WHERE resource_no NOT IN (FROM chg.numbers);
 DELETE FROM lin.resource WHERE resource_no NOT IN (FROM chg.numbers);
@@ -81,9 +82,7 @@ def _find_persons(work: duckdb.DuckDBPyConnection, store: Store, until_then: dat
 def _cut_by_time(work: duckdb.DuckDBPyConnection, store: Store, until_then: date, until: date) -> list[str]:
     """Relations with the persons whose observation ended where the data ended, or who have events in the days since."""
     work.execute("CREATE SCHEMA cut")
-    store.fetch(
-        work, "observation_period", "observation_period_end_date", f"SELECT DATE '{until_then}'", "cut.periods"
-    )
+    store.fetch(work, "observation_period", "observation_period_end_date", f"SELECT DATE '{until_then}'", "cut.periods")
     days = f"SELECT unnest(generate_series(DATE '{until_then}' + 1, DATE '{until}', INTERVAL 1 DAY))::DATE"
     for table, (start, _) in etl.cdm.EVENT_DATES.items():
         store.fetch(work, table, start, days, f"cut.{table}")

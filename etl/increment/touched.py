@@ -119,7 +119,9 @@ class _Roles:
 class Touched:
     """The sets of keys of one increment, in schema `chg`."""
 
-    def __init__(self, work: duckdb.DuckDBPyConnection, stages: Sequence[Stage], *, persons_by_identifier: bool) -> None:
+    def __init__(
+        self, work: duckdb.DuckDBPyConnection, stages: Sequence[Stage], *, persons_by_identifier: bool
+    ) -> None:
         self._work = work
         self._roles = _Roles.of(stages)
         unique = f"{self._roles.unique}, 'Patient'" if persons_by_identifier else self._roles.unique

@@ -49,11 +49,6 @@ class Received:
         return new
 
 
-def received_folder(database: Path) -> Path:
-    """Where the landed resources of a database lie: beside it, under its name."""
-    return database.with_name(database.name + ".landed")
-
-
 def sites_received(folder: Path) -> list[str]:
     """The sites of everything that lies in the folder."""
     sites = [pl.read_parquet(path, columns=["site"])["site"] for path in sorted(folder.glob("*/files.parquet"))]

@@ -148,9 +148,11 @@ def _opened(database: str | duckdb.DuckDBPyConnection, *, read_only: bool) -> It
     try:
         url = make_url(database)
     except ArgumentError:
-        raise CdmError(f"{database!r} is no database URL; give duckdb:///FILE") from None
+        raise CdmError("this is no database URL; give duckdb:///FILE") from None
     if not url.drivername.startswith("duckdb"):
-        raise CdmError(f"quality checks run on DuckDB for now, not on {url.drivername}")
+        raise CdmError(
+            f"quality checks run on DuckDB, not on {url.drivername}: `blina quality` copies what blina built"
+        )
     if not url.database or not Path(url.database).is_file():
         raise CdmError(f"there is no DuckDB file at {url.database}")
     try:

@@ -1,26 +1,23 @@
 """What is written and how: the OMOP database, its ledger and its lineage. One small class per database."""
 
-from pathlib import Path
-
-from etl.errors import CdmError
 from etl.store.duckdb_store import DuckDBStore
-from etl.store.postgres_connection import SCHEMES
+from etl.store.place import Home, database_path, home_of, is_server
 from etl.store.postgres_store import PostgresStore
 from etl.store.store import Run, Store, Written, new_run_id
 from etl.store.work import create_work_schema, insert_frame
 
 __all__ = [
+    "Home",
     "Run",
     "Store",
     "Written",
     "create_work_schema",
     "database_path",
+    "home_of",
     "insert_frame",
     "new_run_id",
     "open_store",
 ]
-
-_DUCKDB = "duckdb:///"
 
 
 def open_store(url: str, *, run_id: str = "", wait_seconds: float = 60) -> Store:
@@ -30,15 +27,6 @@ def open_store(url: str, *, run_id: str = "", wait_seconds: float = 60) -> Store
     LockError when another run holds it, CdmError when the URL is not supported or the database cannot be written.
     `duckdb:///FILE` or `postgresql://USER:PASSWORD@HOST:PORT/DATABASE` (libpq's PGPASSFILE, PGSERVICE etc. hold too).
     """
-    if url.startswith(SCHEMES):
+    if is_server(url):
         return PostgresStore(url, run_id, wait_seconds=wait_seconds)
     return DuckDBStore(database_path(url), run_id, wait_seconds=wait_seconds)
-
-
-def database_path(url: str) -> Path:
-    """The file that a `duckdb:///FILE` URL names. Raises CdmError for any other URL."""
-    path = url.removeprefix(_DUCKDB)
-    if path == url or path in {"", ":memory:"}:
-        scheme = url.split("://", 1)[0] if "://" in url else "no scheme"
-        raise CdmError(f"this database URL ({scheme}) is not supported: name a file as {_DUCKDB}FILE")
-    return Path(path)

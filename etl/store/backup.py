@@ -17,29 +17,15 @@ from pathlib import Path, PurePosixPath
 from typing import Any
 
 import duckdb
-from sqlalchemy import BigInteger, Boolean, Column, Date, DateTime, Double, Integer, MetaData, Table, Text
+from sqlalchemy import Table
 
 from etl.errors import CdmError
 from etl.store import disk, open_store, steps
 from etl.store.releases import last_run, write_parquet
-from etl.store.snapshot import snapshot
+from etl.store.snapshot import snapshot, table_of
 from etl.store.sources import SCHEMAS, Place
 
 FORMAT = "blina backup 1"
-_TYPES: dict[str, Any] = {
-    "BOOLEAN": Boolean,
-    "TINYINT": Integer,
-    "SMALLINT": Integer,
-    "INTEGER": Integer,
-    "UTINYINT": Integer,
-    "USMALLINT": Integer,
-    "UINTEGER": BigInteger,
-    "BIGINT": BigInteger,
-    "FLOAT": Double,
-    "DOUBLE": Double,
-    "DATE": Date,
-    "TIMESTAMP": DateTime,
-}
 
 
 def backup(database: str, file: Path, folders: Mapping[str, Path] | None = None) -> dict[str, Any]:
@@ -143,7 +129,7 @@ def _tables(work: duckdb.DuckDBPyConnection, folder: Path) -> dict[Place, tuple[
         if schema not in SCHEMAS or (table is not None and {one.name for one in table.columns} != kinds.keys()):
             raise CdmError(f"{schema}.{name}: the backup has this table in another layout; use the blina that made it")
         if table is None:
-            table = Table(name, MetaData(), *(Column(one, _TYPES.get(kind, Text)) for one, kind in kinds.items()))
+            table = table_of(work, name, source)
         found[schema, name] = table, source
     for schema, tables in SCHEMAS.items():
         for name in tables:

@@ -1,8 +1,10 @@
 """The rows of an increment in the place of the old ones, in DuckDB: what `DuckDBStore.apply` does in its transaction.
 
 `chg.gone` names the old rows of the CDM (table_name, row_id), `chg.numbers` the landed numbers of what is touched,
-`chg.touched` its keys (site, type, id), `chg.persons` whose derived rows are made anew.
+`chg.keys` its keys ("site|type|id"), `chg.persons` whose derived rows are made anew.
 """
+
+from collections.abc import Iterator, Sequence
 
 import duckdb
 from sqlalchemy import Table
@@ -16,43 +18,61 @@ from etl.store.store import Written
 DERIVED = ("observation_period", "condition_era", "drug_era")
 """Tables of which whole persons are replaced."""
 
-_TOUCHED = "({}) IN (SELECT (site, type, id) FROM chg.touched)"
-
 LINEAGE: dict[str, str] = {
-    "resource": "resource_no IN (FROM chg.numbers)",
-    "cdm_row": "resource_no IN (FROM chg.numbers)",
-    "unmapped": "resource_no IN (FROM chg.numbers)",
-    "precision": "(table_name, row_id) IN (SELECT (table_name, row_id) FROM chg.gone)",
-    "person_source": _TOUCHED.format("site, 'Patient', fhir_id"),
-    "reference": _TOUCHED.format("site, resource_type, fhir_id"),
-    "identifier": _TOUCHED.format("site, resource_type, fhir_id"),
-    "row_of": _TOUCHED.format("site, resource_type, fhir_id"),
+    "resource": "resource_no IN (SELECT n FROM {chg}numbers)",
+    "cdm_row": "resource_no IN (SELECT n FROM {chg}numbers)",
+    "unmapped": "resource_no IN (SELECT n FROM {chg}numbers)",
+    "reference": "resource_no IN (SELECT n FROM {chg}numbers)",
+    "precision": "concat_ws('|', table_name, row_id) IN (SELECT concat_ws('|', table_name, row_id) FROM {chg}gone)",
+    "person_source": "concat_ws('|', site, 'Patient', fhir_id) IN (SELECT key FROM {chg}keys)",
+    "identifier": "concat_ws('|', site, resource_type, fhir_id) IN (SELECT key FROM {chg}keys)",
+    "row_of": "concat_ws('|', site, resource_type, fhir_id) IN (SELECT key FROM {chg}keys)",
 }
-"""Which rows of the lineage go; those of schema `lin` come in their place."""
+"""Which rows of the lineage go; those of schema `lin` come in their place. `{chg}` stands before the sets' names."""
+
+SETS: dict[str, str] = {
+    "gone": "SELECT table_name, row_id FROM chg.gone",
+    "numbers": "SELECT n FROM chg.numbers",
+    "persons": "SELECT person_id FROM chg.persons",
+    "keys": "SELECT key FROM chg.keys",
+}
+"""The sets that the conditions read, as queries on the work database."""
 
 
 def old_rows(table: str) -> str | None:
     """Which rows of a CDM table go, as a condition on the table; None when an increment never changes it."""
     if table in DERIVED:
-        return "person_id IN (FROM chg.persons)"
+        return "person_id IN (SELECT person_id FROM {chg}persons)"
     if table == "cdm_source":
         return "true"
     if is_vocabulary(table) or table not in etl.cdm.ROW_KEYS or ("cdm", table) in OF_STUDIES:
         return None
-    return f"{etl.cdm.ROW_KEYS[table]} IN (SELECT row_id FROM chg.gone WHERE table_name = '{table}')"
+    return f"{etl.cdm.ROW_KEYS[table]} IN (SELECT row_id FROM {{chg}}gone WHERE table_name = '{table}')"
+
+
+def places() -> Iterator[tuple[Place, str, str]]:
+    """Every table that an increment exchanges rows of: its place, where the new rows are, and which old rows go."""
+    for table in etl.cdm.TABLES:
+        condition = old_rows(table)
+        if condition is not None:
+            yield ("cdm", table), f"out.{table}", condition
+    for table, condition in LINEAGE.items():
+        yield ("lineage", table), f"lin.{table}", condition
+
+
+def upsets_studies(written: Sequence[Written]) -> bool:
+    """Whether rows changed from which a study may have derived its own."""
+    return any(one.replaced and one.schema == "cdm" and one.table != "cdm_source" for one in written)
 
 
 def exchange(work: duckdb.DuckDBPyConnection, target: str) -> list[Written]:
     """Exchanges the rows inside the open transaction of `work`; `target` is the attached database."""
-    written = []
-    for table in etl.cdm.TABLES:
-        condition = old_rows(table)
-        if condition is not None:
-            written.append(_exchange_one(work, target, ("cdm", table), f"out.{table}", condition))
-    for table, condition in LINEAGE.items():
-        written.append(_exchange_one(work, target, ("lineage", table), f"lin.{table}", condition))
+    written = [
+        _exchange_one(work, target, place, source, condition.format(chg="chg."))
+        for place, source, condition in places()
+    ]
     steps.reached("duckdb: rows exchanged")
-    if any(one.replaced and one.schema == "cdm" and one.table != "cdm_source" for one in written):
+    if upsets_studies(written):
         for schema, table in OF_STUDIES:  # a study's rows follow from rows that are no longer there
             work.execute(f'DELETE FROM {target}.{schema}."{table}"')
             written.append(Written(schema, table, 0, replaced=True))

@@ -36,7 +36,9 @@ _SAME = """
     AND known.content_hash IS NOT DISTINCT FROM met.content_hash
 """
 
-_COLUMNS = 'resource_no, site, resource_type, fhir_id, url, version, updated, content_hash, file_sha256, "at", outcome, reason'
+_COLUMNS = (
+    'resource_no, site, resource_type, fhir_id, url, version, updated, content_hash, file_sha256, "at", outcome, reason'
+)
 
 _CHANGED_OUTCOMES = f"""
 UPDATE {{ledger}}.resource AS known

@@ -5,22 +5,36 @@ content that the ledger keeps, so that nothing is read back but a count. Roles: 
 are no foreign keys: etl.store.postgres_layout.
 """
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from types import TracebackType
-from typing import Self
+from typing import Any, Self
 
 import duckdb
 from sqlalchemy import Table
 
 from etl.errors import CdmError
-from etl.store import ledger, steps
+from etl.store import ledger, old, steps
 from etl.store import postgres_tables as tables
+from etl.store.exchange import SETS, places, upsets_studies
 from etl.store.ledger_writer import FILES, MET, OF_A_RUN, STATEMENTS, run_row, written_rows
 from etl.store.postgres_connection import connect, session_name, shown, take_lock, take_owner
 from etl.store.postgres_copy import copy_in
 from etl.store.postgres_errors import translated
-from etl.store.postgres_layout import create_table, indexes
-from etl.store.sources import OF_STUDIES, SCHEMAS, Place, content_hash, count, refuse_broken, sources
-from etl.store.store import Run, Written
+from etl.store.postgres_layout import create_table, indexes, quoted
+from etl.store.snapshot import PostgresSnapshot
+from etl.store.sources import (
+    OF_STUDIES,
+    SCHEMAS,
+    Place,
+    content_hash,
+    count,
+    is_vocabulary,
+    refuse_broken,
+    sources,
+    typed_columns,
+)
+from etl.store.store import Run, Written, last_basis
 
 _CONTENT: Place = ("ledger", "content")
 
@@ -67,6 +81,58 @@ class PostgresStore:
                 steps.reached("postgres: ledger written")
             steps.reached("postgres: committed")
         return written
+
+    @contextmanager
+    def opened(self, work: duckdb.DuckDBPyConnection) -> Iterator[None]:
+        """A copy of what the last run left, as schema `old` of the work database (`etl.store.old`)."""
+        copies: list[tuple[Place, str]] = [(("ledger", "resource"), "resource"), (("cdm", "person"), "person")]
+        copies += [(("lineage", name), known_as) for name, known_as in old.LINEAGE.items()]
+        there = PostgresSnapshot(self._connection)
+        with translated(self.url):
+            for place, known_as in copies:
+                there.copy(work, place, into=("old", f"all_{known_as}"))
+                condition = old.THAT_COUNT if known_as == "resource" else "true"
+                work.execute(f"CREATE VIEW old.{known_as} AS FROM old.all_{known_as} WHERE {condition}")
+            try:
+                yield
+            finally:
+                work.execute("DROP SCHEMA old CASCADE")
+
+    def fetch(self, work: duckdb.DuckDBPyConnection, table: str, column: str, values: str, into: str) -> None:
+        """Makes the relation `into` of the rows of a CDM table whose `column` has a value that a query gives."""
+        schema, _, name = into.partition(".")
+        with translated(self.url), self._connection.transaction():
+            self._carry_over(work, "blina_values", f"SELECT DISTINCT v FROM ({values}) AS t(v)")
+            condition = f"{quoted(column)} IN (SELECT v FROM blina_values)"
+            PostgresSnapshot(self._connection).copy(work, ("cdm", table), where=condition, into=(schema, name))
+
+    def apply(self, work: duckdb.DuckDBPyConnection, run: Run) -> list[Written]:
+        """Puts the rows of `out` and `lin` in the place of those that `etl.increment.keep_touched` named."""
+        refuse_broken(work, {place: source for place, source in sources(work).items() if not is_vocabulary(place[1])})
+        with translated(self.url):
+            with self._connection.transaction():
+                steps.reached("postgres: transaction begun")
+                for name, query in SETS.items():
+                    self._carry_over(work, f"blina_{name}", query)
+                written = [self._exchange_one(work, *one) for one in places()]
+                steps.reached("postgres: rows exchanged")
+                if upsets_studies(written):
+                    for schema, name in OF_STUDIES:
+                        self._connection.execute(f"DELETE FROM {quoted(schema, name)}".encode())
+                        written.append(Written(schema, name, 0, replaced=True))
+                self._write_ledger(work, run, written)
+                steps.reached("postgres: ledger written")
+            steps.reached("postgres: committed")
+        return written
+
+    def rows(self, sql: str) -> list[tuple[Any, ...]]:
+        """The answer to a small query that both databases understand."""
+        with translated(self.url):
+            return self._connection.execute(sql.encode()).fetchall()
+
+    def last_basis(self) -> dict[str, Any] | None:
+        """What the last run wrote of what it stood on (`policies.basis`); None before the first one."""
+        return last_basis(self.rows)
 
     def run_ids(self) -> set[str]:
         """The runs that committed and whose files still count: the last one that began anew, and those after it."""
@@ -148,6 +214,21 @@ class PostgresStore:
         tables.move_in(self._connection, replaced, self.url, self._wait_seconds)
         return written
 
+    def _exchange_one(self, work: duckdb.DuckDBPyConnection, place: Place, source: str, condition: str) -> Written:
+        """What the table was filled with is no longer known: the next whole build fills it anew."""
+        table = SCHEMAS[place[0]][place[1]]
+        gone = self._connection.execute(
+            f"DELETE FROM {quoted(*place)} WHERE {condition.format(chg='blina_')}".encode()
+        ).rowcount
+        names = [column.name for column in table.columns]
+        query = f"SELECT {typed_columns(table)} FROM {source}"
+        come = copy_in(self._connection, work, query, quoted(*place), names) if count(work, source) else 0
+        if gone or come:
+            self._connection.execute(
+                "DELETE FROM ledger.content WHERE table_schema = %s AND table_name = %s", list(place)
+            )
+        return Written(*place, tables.count(self._connection, place), replaced=bool(gone or come))
+
     def _make_anew(self, work: duckdb.DuckDBPyConnection, where: Place, source: str) -> Written:
         table = SCHEMAS[where[0]][where[1]]
         rows, content = count(work, source), content_hash(work, table, source)
@@ -195,7 +276,7 @@ class PostgresStore:
     def _carry_over(self, work: duckdb.DuckDBPyConnection, name: str, query: str) -> None:
         """A temporary table on the server with what the run has to tell; gone with the transaction."""
         described = work.execute(f"DESCRIBE {query}").fetchall()
-        kinds = {column: {"VARCHAR": "text"}.get(kind, "bigint") for column, kind, *_ in described}
+        kinds = {column: {"VARCHAR": "text", "DATE": "date"}.get(kind, "bigint") for column, kind, *_ in described}
         columns = ", ".join(f'"{column}" {kind}' for column, kind in kinds.items())
         self._connection.execute(f"CREATE TEMPORARY TABLE {name} ({columns}) ON COMMIT DROP".encode())
         copy_in(self._connection, work, query, name, list(kinds))

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any, Protocol
 
 import duckdb
+from sqlalchemy import BigInteger, Boolean, Column, Date, DateTime, Double, Integer, MetaData, Table, Text
 
 import etl.cdm
 from etl.errors import CdmError, LockError
@@ -31,6 +32,21 @@ _DUCKDB_TYPES = {
     "smallint": "SMALLINT",
     "date": "DATE",
     "boolean": "BOOLEAN",
+}
+
+_TABLE_TYPES: dict[str, Any] = {
+    "BOOLEAN": Boolean,
+    "TINYINT": Integer,
+    "SMALLINT": Integer,
+    "INTEGER": Integer,
+    "UTINYINT": Integer,
+    "USMALLINT": Integer,
+    "UINTEGER": BigInteger,
+    "BIGINT": BigInteger,
+    "FLOAT": Double,
+    "DOUBLE": Double,
+    "DATE": Date,
+    "TIMESTAMP": DateTime,
 }
 
 
@@ -129,25 +145,31 @@ def _postgres(url: str) -> Iterator[Snapshot]:
             raise CdmError(f"{place}: blina did not build it")
         with connection.transaction():
             connection.execute("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ READ ONLY")
-            yield _PostgresSnapshot(connection)
+            yield PostgresSnapshot(connection)
 
 
-class _PostgresSnapshot:
+class PostgresSnapshot:
+    """What a connection to PostgreSQL sees in its transaction."""
+
     def __init__(self, connection: Connection) -> None:
         self._connection = connection
 
     def tables(self, schemas: Sequence[str]) -> list[Place]:
         return sorted(postgres_tables.existing(self._connection, schemas) - {("ledger", "content")})
 
-    def copy(self, work: duckdb.DuckDBPyConnection, place: Place, columns: Sequence[str] = ()) -> int:
+    def copy(
+        self, work: duckdb.DuckDBPyConnection, place: Place, columns: Sequence[str] = (), where: str = "true",
+        into: Place | None = None,
+    ) -> int:  # fmt: skip
+        """As in `Snapshot`; only the rows that meet a condition, and under another name when one is given."""
         there = postgres_tables.column_types(self._connection, place)
         kinds = {
             name: _DUCKDB_TYPES.get(kind, "VARCHAR") for name, kind in there.items() if not columns or name in columns
         }
-        target = _make(work, place, kinds, whole=not columns)
+        target = _make(work, place, kinds, whole=not columns, into=into)
         names = ", ".join(map(quoted, kinds))
         with tempfile.NamedTemporaryFile(suffix=".csv") as file:
-            query = f"COPY (SELECT {names} FROM {quoted(*place)}) TO STDOUT (FORMAT csv)".encode()
+            query = f"COPY (SELECT {names} FROM {quoted(*place)} WHERE {where}) TO STDOUT (FORMAT csv)".encode()
             with self._connection.cursor() as cursor, cursor.copy(query) as copy:
                 for block in copy:
                     file.write(block)
@@ -164,14 +186,23 @@ class _PostgresSnapshot:
         return self._connection.execute(sql.encode()).fetchall()
 
 
-def _make(work: duckdb.DuckDBPyConnection, place: Place, kinds: dict[str, str], *, whole: bool) -> str:
+def _make(
+    work: duckdb.DuckDBPyConnection, place: Place, kinds: dict[str, str], *, whole: bool, into: Place | None = None
+) -> str:
     """The empty table in `work`: as blina makes it when it is one of blina's, whole, and of today's layout."""
     schema, name = place
-    work.execute(f"CREATE SCHEMA IF NOT EXISTS {quoted(schema)}")
+    target = into or place
+    work.execute(f"CREATE SCHEMA IF NOT EXISTS {quoted(target[0])}")
     table = SCHEMAS.get(schema, {}).get(name)
-    if whole and table is not None and etl.cdm.column_types(table).keys() == kinds.keys():
+    if into is None and whole and table is not None and etl.cdm.column_types(table).keys() == kinds.keys():
         work.execute(etl.cdm.create_table(table, schema, required=not is_vocabulary(name)))
     else:
         columns = ", ".join(f"{quoted(column)} {kind}" for column, kind in kinds.items())
-        work.execute(f"CREATE TABLE {quoted(*place)} ({columns})")
-    return quoted(*place)
+        work.execute(f"CREATE TABLE {quoted(*target)} ({columns})")
+    return quoted(*target)
+
+
+def table_of(work: duckdb.DuckDBPyConnection, name: str, source: str) -> Table:
+    """The layout of a table that is none of blina's own, as a relation of `work` has it: a study's results."""
+    kinds = work.execute(f"DESCRIBE SELECT * FROM {source}").fetchall()
+    return Table(name, MetaData(), *(Column(column, _TABLE_TYPES.get(kind, Text)) for column, kind, *_ in kinds))

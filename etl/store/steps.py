@@ -26,6 +26,7 @@ NAMES: tuple[str, ...] = (
     "postgres: table dropped",
     "postgres: table moved in",
     "postgres: tables replaced",
+    "postgres: rows exchanged",
     "postgres: ledger written",
     "postgres: committed",
     "release: folder made",

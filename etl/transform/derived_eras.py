@@ -40,7 +40,9 @@ def _derive(
 ) -> int:
     era_id = key_sql("$key", f"'{table}'", "person_id", "concept_id", "era_start")
     work.execute(f"DELETE FROM out.{table}")
-    work.execute(insert.format(eras=_ERAS, id=era_id, schema=events), {"key": key, "persistence_days": persistence_days})
+    work.execute(
+        insert.format(eras=_ERAS, id=era_id, schema=events), {"key": key, "persistence_days": persistence_days}
+    )
     counted = work.execute(f"SELECT count(*) FROM out.{table}").fetchone()
     return int(counted[0]) if counted else 0
 

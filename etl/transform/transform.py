@@ -268,8 +268,8 @@ def _note_one(
     result = r"r.source_value = r.source_name AND regexp_matches(r.code, '\p{Nd}')" if is_value else "false"
     work.execute(
         f"""INSERT INTO lin.unmapped
-            SELECT s.n, s.site, {quote(stage.resource)}, {quote(element)}, r.vocabulary, coalesce(r.source_value, r.code),
-                   r.source_name, count(*)
+            SELECT s.n, s.site, {quote(stage.resource)}, {quote(element)}, r.vocabulary,
+                   coalesce(r.source_value, r.code), r.source_name, count(*)
             FROM ({source}) s JOIN {table} r ON r.k = hash(s.site, s.c)
             WHERE s.outcome IS NULL AND r.standard = 0 AND NOT ({result})
               AND NOT EXISTS (SELECT 1 FROM vocab.code_map m WHERE m.source_vocabulary_id = r.vocabulary

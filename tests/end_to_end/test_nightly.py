@@ -9,9 +9,9 @@ import pytest
 
 import etl.cdm
 from etl.landing import Source
-from etl.landing.received import received_folder
 from etl.pipeline import build
 from etl.settings import Settings, load_settings
+from etl.store import home_of
 from tests.end_to_end.conftest import SAMPLE, Built, sample_sources
 
 SETTINGS = load_settings(SAMPLE / "blina.yaml")
@@ -126,7 +126,7 @@ def test_what_is_deleted_goes_and_may_come_back(hospital: Hospital) -> None:
 
 def test_a_run_that_never_committed_leaves_nothing(hospital: Hospital) -> None:
     hospital.sends(patient("c"), weight("w"))
-    lost = received_folder(hospital.database) / "20990101T000000Z-dead"
+    lost = home_of(f"duckdb:///{hospital.database}").landed / "20990101T000000Z-dead"
     lost.mkdir()
     (lost / "Observation.000.ndjson").write_text("torn")
     hospital.sends(weight("w2", 20.0))

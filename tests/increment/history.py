@@ -1,7 +1,7 @@
 """A random history of a hospital: thousands of changes to a few resources that refer to one another in every way.
 
-`History.changes(n)` gives Bundle entries in order of arrival; `expected_weights` is a plain model of a part of what must
-come out: the newest version of each weight whose patient is there.
+`History.changes(n)` gives Bundle entries in order of arrival; `expected_weights` is a plain model of a part of what
+must come out: the newest version of each weight whose patient is there.
 """
 
 import random
@@ -133,7 +133,9 @@ class History:
         link = [{"other": {"reference": f"Patient/{other}"}, "type": "seealso"}]
         links = self._sometimes(0.15, link=link) if other != one else {}
         dead = self._sometimes(0.2, deceasedDateTime="2024-11-02")
-        return self._base("Patient", one, birthDate=birth, gender=self._random.choice(("male", "female")), **links, **dead)
+        return self._base(
+            "Patient", one, birthDate=birth, gender=self._random.choice(("male", "female")), **links, **dead
+        )
 
     def _encounter(self, one: str) -> dict[str, Any]:
         part = str(self._random.randrange(16))
@@ -149,7 +151,9 @@ class History:
 
     def _organization(self, one: str) -> dict[str, Any]:
         name = self._random.choice(("North", "South"))
-        return self._base("Organization", one, name=name, identifier=[{"system": "urn:x", "value": f"Organization-{one}"}])
+        return self._base(
+            "Organization", one, name=name, identifier=[{"system": "urn:x", "value": f"Organization-{one}"}]
+        )
 
     def _practitioner(self, one: str) -> dict[str, Any]:
         known = self._random.choice((one, one, one, "0"))  # sometimes two have the same number: then it means nobody
@@ -180,7 +184,12 @@ class History:
 
     def _observation(self, one: str) -> dict[str, Any]:
         patient = str(self._random.randrange(8))
-        weight = {"value": self._random.randrange(5, 60), "unit": "kg", "system": "http://unitsofmeasure.org", "code": "kg"}
+        weight = {
+            "value": self._random.randrange(5, 60),
+            "unit": "kg",
+            "system": "http://unitsofmeasure.org",
+            "code": "kg",
+        }
         number = str(self._random.randrange(12))
         twin = self._sometimes(0.3, identifier=[{"system": "urn:o", "value": number}], _odd=True)
         return self._base(
