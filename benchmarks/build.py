@@ -40,14 +40,14 @@ def read(sources: Sequence["Source"]) -> list[tuple[str, bytes]]:
 
 def parse_all(contents: list[tuple[str, bytes]]) -> float:
     """Seconds of one `orjson.loads` pass over all bytes: whole files, or line by line; nothing is kept."""
-    pieces = [piece for _, data in contents for piece in _pieces(data)]
+    parts = [piece for _, data in contents for piece in pieces(data)]
     started = time.perf_counter()
-    for piece in pieces:
+    for piece in parts:
         orjson.loads(piece)
     return time.perf_counter() - started
 
 
-def _pieces(data: bytes) -> list[bytes]:
+def pieces(data: bytes) -> list[bytes]:
     """What a JSON parser takes in one go. Other encodings are transcoded first, broken pieces left out."""
     for encoding in ("utf-8-sig", "gb18030"):
         try:
@@ -57,13 +57,13 @@ def _pieces(data: bytes) -> list[bytes]:
             continue
     else:
         return []
-    for pieces in ([text], [line for line in text.split(b"\n") if line.strip()]):
+    for parts in ([text], [line for line in text.split(b"\n") if line.strip()]):
         try:
-            for piece in pieces:
+            for piece in parts:
                 orjson.loads(piece)
         except orjson.JSONDecodeError:
             continue
-        return pieces
+        return parts
     return []
 
 
@@ -71,14 +71,14 @@ def usual_way(contents: list[tuple[str, bytes]], files: int) -> dict[str, Any]:
     """Seconds and bytes of `fhir.resources` objects, one by one, each written as a row, over the first files."""
     from fhir.resources.R4B import get_fhir_model_class
 
-    measured = resources = refused = 0
+    measured = landed = refused = 0
     rows: list[tuple[str, str | None]] = []
     started = time.perf_counter()
     for _, data in contents[:files]:
-        for piece in _pieces(data):
+        for piece in pieces(data):
             measured += len(piece)
-            for one in _resources(orjson.loads(piece)):
-                resources += 1
+            for one in resources(orjson.loads(piece)):
+                landed += 1
                 try:
                     model = get_fhir_model_class(one["resourceType"]).model_validate(one)
                 except (ValueError, KeyError):
@@ -86,10 +86,10 @@ def usual_way(contents: list[tuple[str, bytes]], files: int) -> dict[str, Any]:
                     continue
                 rows.append((one["resourceType"], getattr(model, "id", None)))
     seconds = time.perf_counter() - started
-    return {"files": files, "bytes": measured, "resources": resources, "refused": refused, "seconds": seconds}
+    return {"files": files, "bytes": measured, "resources": landed, "refused": refused, "seconds": seconds}
 
 
-def _resources(content: dict[str, Any]) -> list[dict[str, Any]]:
+def resources(content: dict[str, Any]) -> list[dict[str, Any]]:
     if content.get("resourceType") != "Bundle":
         return [content]
     return [entry["resource"] for entry in content.get("entry", []) if "resource" in entry]

@@ -9,6 +9,7 @@ import polars as pl
 
 from etl.landing.files import FoundFile
 from etl.landing.rejects import Reject
+from etl.landing.split import Deletion
 
 
 @dataclass(frozen=True)
@@ -16,7 +17,7 @@ class Landed:
     """What landing gave.
 
     `shards`: NDJSON files by resource type, each with an index (`etl.landing.lines`); `files`: one row per file;
-    `deleted`: what DELETE entries named; `counts`: n by site, resource_type, outcome (landed, skipped, rejected) and
+    `deleted`: what DELETE entries named, n: the number of the last resource that came before; updated: their time; `counts`: n by site, resource_type, outcome (landed, skipped, rejected) and
     reason, where landed = kept + skipped + rejected; `ignored`: site and name of files in folders that are no FHIR by
     name (or a bulk manifest).
     """
@@ -39,7 +40,7 @@ class FileResult:
     resources: int = 0
     decoded_from: str | None = None
     manifest: bool = False
-    deleted: list[str] = field(default_factory=list)
+    deleted: list[Deletion] = field(default_factory=list)
     counts: Counter[tuple[str, str, str]] = field(default_factory=Counter)
     rejects: list[Reject] = field(default_factory=list)
 
@@ -51,7 +52,11 @@ def landed_of(
     files = [
         (r.found.number, r.found.site, r.found.name, r.sha256, r.bytes, r.resources, r.decoded_from) for r in results
     ]
-    deleted = {(r.found.site, *target.split("/", 1)) for r in results for target in r.deleted}
+    deleted = {
+        (r.found.site, *one.target.split("/", 1), (r.found.number << 32) + one.after, one.updated)
+        for r in results
+        for one in r.deleted
+    }
     counts: Counter[tuple[str, str, str, str]] = Counter()
     for r in results:
         for (kind, outcome, reason), n in r.counts.items():
@@ -73,7 +78,11 @@ def landed_of(
             },
             orient="row",
         ),
-        deleted=pl.DataFrame(sorted(deleted), schema={"site": text, "resource_type": text, "id": text}, orient="row"),
+        deleted=pl.DataFrame(
+            sorted(deleted, key=repr),
+            schema={"site": text, "resource_type": text, "id": text, "n": pl.Int64, "updated": text},
+            orient="row",
+        ),
         counts=pl.DataFrame(
             [(*key, n) for key, n in sorted(counts.items())],
             schema={"site": text, "resource_type": text, "outcome": text, "reason": text, "n": pl.Int64},

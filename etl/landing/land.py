@@ -134,8 +134,8 @@ def _land_whole(raw: bytes, judge: Judge, limits: Limits, result: FileResult) ->
         _land_broken(decoded, judge, limits, result)
         return
     if unfolded is not None:
-        judge.judge(unfolded.units)
         result.deleted += unfolded.deleted
+        judge.judge(unfolded.units)
     elif kind is None and is_bulk_manifest(data):
         result.manifest = True
     elif kind is None:
@@ -213,7 +213,8 @@ def _units_of_lines(lines: Sequence[bytes], first: int, judge: Judge, result: Fi
             if kind == "Bundle":
                 unfolded = _unfold_line(line, number)
                 units += unfolded.units
-                result.deleted += unfolded.deleted
+                before = judge.verdicts.resources + len(units) - len(unfolded.units)
+                result.deleted += [one._replace(after=before + one.after) for one in unfolded.deleted]
                 continue
         except Refused:
             kind = None  # the judge examines the line and names the reason

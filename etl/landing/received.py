@@ -17,7 +17,6 @@ from etl.errors import CdmError
 from etl.landing.answer import Landed, landed_of
 from etl.landing.files import Source, find_files
 
-_SPAN = 2**32  # landed numbers per file
 _FRAMES = ("files", "deleted", "counts", "ignored")
 
 
@@ -105,7 +104,7 @@ def forget(runs: Sequence[Path]) -> None:
 
 
 def _together(folder: Path, runs: Sequence[Path]) -> Landed:
-    """One `Landed` of several runs. A deletion holds for what came up to its own run: `before_n` says so."""
+    """One `Landed` of several runs."""
     shards: dict[str, list[Path]] = {}
     frames: dict[str, list[pl.DataFrame]] = {name: [] for name in _FRAMES}
     for run in runs:
@@ -113,13 +112,10 @@ def _together(folder: Path, runs: Sequence[Path]) -> Landed:
             shards.setdefault(path.name.split(".")[0], []).append(path)
         for name in _FRAMES:
             frames[name].append(pl.read_parquet(run / f"{name}.parquet"))
-        highest = frames["files"][-1]["file"].max()
-        assert isinstance(highest, int)
-        frames["deleted"][-1] = frames["deleted"][-1].with_columns(before_n=pl.lit((highest + 1) * _SPAN, pl.Int64))
     empty = landed_of(folder, {}, [], [])
     nothing = {
         "files": empty.files,
-        "deleted": empty.deleted.with_columns(before_n=pl.lit(0, pl.Int64)),
+        "deleted": empty.deleted,
         "counts": empty.counts,
         "ignored": empty.ignored,
     }

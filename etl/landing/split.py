@@ -25,12 +25,20 @@ class Unit(NamedTuple):
     kind: str | None
 
 
+class Deletion(NamedTuple):
+    """A DELETE entry: "Type/id", how many resources came before it, and response.lastModified if it is there."""
+
+    target: str
+    after: int
+    updated: str | None
+
+
 @dataclass(frozen=True)
 class Unfolded:
-    """What a Bundle held: resources, and "Type/id" of its DELETE entries."""
+    """What a Bundle held: resources, and its DELETE entries."""
 
     units: list[Unit]
-    deleted: list[str]
+    deleted: list[Deletion]
 
 
 class _Request(msgspec.Struct, omit_defaults=True):
@@ -71,6 +79,7 @@ _BUNDLE: Final = msgspec.json.Decoder(_Bundle)
 _HEAD: Final = msgspec.json.Decoder(_Head)
 _ENCODE: Final = msgspec.json.Encoder()
 _FIRST_KEY: Final = re.compile(rb'\s*\{\s*"resourceType"\s*:\s*"([A-Za-z]+)"')
+_EXCHANGE: Final = ("request", "response")
 _DELETED: Final = re.compile(r"(?:.*/)?([A-Z][A-Za-z]+/[A-Za-z0-9\-.]{1,64})\Z")
 _BLANK: Final = msgspec.Raw(b"0")
 _WHITE: Final = re.compile(r"[ \t\r\n]*")
@@ -139,10 +148,8 @@ def unfold(data: bytes, at: int | None = None) -> Unfolded:
         resource = bytes(raw)
         if resource and resource != b"null":
             _add(result, resource, entry.fullUrl, place)
-        elif entry.request is not None and entry.request.method == "DELETE":
-            target = _DELETED.match(entry.request.url or "")
-            if target:
-                result.deleted.append(target[1])
+        elif entry.request is not None:
+            _note_deletion(result, {"method": entry.request.method, "url": entry.request.url}, entry.response)
     return result
 
 
@@ -168,8 +175,8 @@ def _add(result: Unfolded, raw: bytes, url: str | None, at: int) -> None:
         except Refused:
             pass  # refused by the judge, as a resource of type Bundle
         else:
+            result.deleted.extend(one._replace(after=len(result.units) + one.after) for one in inner.deleted)
             result.units.extend(inner.units)
-            result.deleted.extend(inner.deleted)
             return
     result.units.append(Unit(raw, url if url and "\0" not in url else None, at, kind))
 
@@ -191,11 +198,23 @@ def unfold_tolerantly(data: bytes, at: int | None = None) -> Unfolded:
                 begin = entry["resource"]
                 raw = text[begin : _value(text, begin)[1]].encode("utf-8", "surrogatepass")
                 _add(result, raw, _text(url), number if at is None else at)
+            elif "request" in entry:
+                _note_deletion(result, *(_value(text, entry[k])[0] if k in entry else None for k in _EXCHANGE))
         return result
     except (json.JSONDecodeError, StopIteration, IndexError, KeyError, TypeError):
         raise Refused("invalid_json") from None
     except RecursionError:
         raise Refused("too_deep") from None
+
+
+def _note_deletion(result: Unfolded, request: Any, response: Any) -> None:
+    """Append what a DELETE entry names; other requests say nothing."""
+    if not isinstance(request, dict) or request.get("method") != "DELETE":
+        return
+    target = _DELETED.match(_text(request.get("url")) or "")
+    if target:
+        updated = response.get("lastModified") if isinstance(response, dict) else None
+        result.deleted.append(Deletion(target[1], len(result.units), _text(updated)))
 
 
 def _text(url: Any) -> str | None:

@@ -47,7 +47,8 @@ class Stage:
 def read_stage(work: duckdb.DuckDBPyConnection, stage: Stage, shards: Sequence[Path], settings: Settings) -> None:
     """Fills a stage table from the landed files; `fate` is NULL for resources that go on.
 
-    A resource that a DELETE entry named is left out, unless a version arrived in a later run."""
+    A resource that a DELETE entry named is left out, unless a newer version is there: newer by time where both say
+    theirs (`meta.lastUpdated`, `response.lastModified`), by arrival otherwise."""
     plan = stage.plan
     columns = ", ".join(f"{quote(name)}: {quote(kind)}" for name, kind in _META.items())
     structure = plan.need.sql_type() if plan.need.children else "JSON"
@@ -68,7 +69,8 @@ def read_stage(work: duckdb.DuckDBPyConnection, stage: Stage, shards: Sequence[P
     work.execute(
         f"""UPDATE {stage.read} SET fate = 'skipped|deleted at the source' FROM stage.deleted d
             WHERE d.site = {stage.read}.site AND d.resource_type = {quote(stage.resource)} AND d.id = {stage.read}.id
-              AND newest AND n < d.before_n"""
+              AND newest AND coalesce(TRY_CAST({stage.read}.updated AS TIMESTAMPTZ)
+                                      <= TRY_CAST(d.updated AS TIMESTAMPTZ), {stage.read}.n <= d.n)"""
     )
 
 

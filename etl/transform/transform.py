@@ -99,13 +99,13 @@ def transform(
     work.execute("CREATE SCHEMA IF NOT EXISTS stage")
     create_macros(work, settings.key)
     load_systems_and_units(work, mappings.folder)
-    work.execute("CREATE TABLE stage.deleted (site VARCHAR, resource_type VARCHAR, id VARCHAR, before_n BIGINT)")
+    work.execute("CREATE TABLE stage.deleted (site VARCHAR, resource_type VARCHAR, id VARCHAR, n BIGINT, updated VARCHAR)")
     insert_frame(work, "stage.deleted", landed.deleted)
     present = [stage for stage in stages if landed.shards.get(stage.resource)]
     for stage in present:
         progress(f"read {stage.resource}")
         read_stage(work, stage, landed.shards[stage.resource], settings)
-    until = settings.data_lock or datetime.now(UTC).date()
+    until = settings.data_lock or today()
     say_data_until(work, until)
     index_targets(work, present)
     map_persons(work, [stage for stage in present if stage.resource == "Patient"], settings.link_persons_by)
@@ -173,6 +173,11 @@ def _references_last(order: list[str], present: Sequence[Stage]) -> list[str]:
     """Types whose stage tables others still read while they resolve come last."""
     read_by_others = {r.referrer for stage in present for r in stage.plan.referrals.values()}
     return sorted(order, key=lambda kind: kind in read_by_others)
+
+
+def today() -> date:
+    """The day, in UTC, until which data without a lock reaches."""
+    return datetime.now(UTC).date()
 
 
 def number_rules(stages: Sequence[Stage]) -> dict[tuple[str, str], int]:

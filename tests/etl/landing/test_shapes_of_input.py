@@ -92,7 +92,9 @@ def test_delete_entries_are_listed(ground, make) -> None:
     ]
     ground.drop("deleted.ndjson", json.dumps({"resourceType": "Bundle", "type": "history", "entry": entries}))
     landed = ground.land()
-    assert landed.deleted.rows() == [("SITE1", "Observation", "o9"), ("SITE1", "Patient", "p9")]
+    found = landed.deleted.select("site", "resource_type", "id", "n", "updated").rows()
+    before = 1 << 32  # nothing came before them
+    assert found == [("SITE1", "Observation", "o9", before, None), ("SITE1", "Patient", "p9", before, None)]
     assert contents(make, landed) == [("Patient", "p1")]
 
 

@@ -22,7 +22,7 @@ def _load(name: str) -> None:
         spec.loader.exec_module(sys.modules[name])
 
 
-for _name in ("databases", "postgres_server", "small_build"):
+for _name in ("databases", "history", "postgres_server", "small_build"):
     _load(_name)
 
 from databases import Database  # noqa: E402

@@ -1,0 +1,162 @@
+"""Whatever a hospital sends, in whatever portions: the database equals a build of everything at once."""
+
+import json
+from collections.abc import Sequence
+from datetime import date
+from pathlib import Path
+from typing import Any
+
+import duckdb
+import hypothesis
+import pytest
+from databases import Database
+from history import History
+from hypothesis import strategies
+from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
+
+import etl.cdm
+from etl.landing import Source
+from etl.pipeline import build
+from etl.settings import Settings
+
+LOCK = date(2025, 1, 1)
+PORTIONS = (700, 620, 30, 5, 200, 45, 400)  # 2,000 changes: large and small nights
+_MINE = [name for name in etl.cdm.TABLES if name not in etl.cdm.VOCABULARY_TABLES]
+_ROWS = """
+    SELECT r.site, r.resource_type, r.fhir_id, l.rule, c.table_name, c.row_id FROM lineage.cdm_row c
+    JOIN lineage.resource r ON r.resource_no = c.resource_no JOIN lineage.rule l ON l.rule_id = c.rule_id
+"""
+_WEIGHTS = """
+    SELECT r.fhir_id, m.value_as_number FROM cdm.measurement m
+    JOIN lineage.cdm_row c ON c.table_name = 'measurement' AND c.row_id = m.measurement_id
+    JOIN lineage.resource r ON r.resource_no = c.resource_no
+"""
+
+
+class Nights:
+    """A hospital's nights, and the database that they build."""
+
+    def __init__(self, folder: Path, database: Database) -> None:
+        self.folder = folder
+        self.database = database
+        self.sources: list[Source] = []
+        self.computed: list[str] = []
+        landed = folder / "instance" if database.kind != "duckdb" else None
+        self.settings = Settings(key="k", data_lock=LOCK, landed=landed)
+
+    def sends(self, entries: Sequence[dict[str, Any]]) -> dict[tuple[str, ...], int]:
+        """Builds one night's portion onto the others; gives back the fate of everything so far."""
+        night = self.folder / f"night{len(self.sources):03d}"
+        night.mkdir()
+        (night / "export.json").write_text(json.dumps({"resourceType": "Bundle", "type": "batch", "entry": entries}))
+        self.sources.append(Source("S", night))
+        report = build(self.sources[-1:], database=self.database.url, settings=self.settings)
+        self.computed.append(report.computed)
+        return {tuple(row[:-1]): row[-1] for row in report.counts.iter_rows()}
+
+    def built_at_once(self, name: str) -> tuple[Database, dict[tuple[str, ...], int]]:
+        """Another database, built from all portions in one run."""
+        whole = Database(f"duckdb:///{self.folder / name}.duckdb")
+        report = build(self.sources, database=whole.url, settings=Settings(key="k", data_lock=LOCK))
+        return whole, {tuple(row[:-1]): row[-1] for row in report.counts.iter_rows()}
+
+
+def rows(database: Database) -> dict[str, list[tuple[Any, ...]]]:
+    """All rows of the CDM, and of what lineage says of them; numbers that depend on the run left out."""
+    with database.reading() as ask:
+        found = {name: ask(f"SELECT * FROM cdm.{name}") for name in _MINE if name != "cdm_source"}
+        found["lineage of rows"] = ask(_ROWS)
+        for name, columns in (("identifier", "*"), ("row_of", "*"), ("person_source", "*")):
+            found[name] = ask(f"SELECT {columns} FROM lineage.{name}")
+        found["unmapped"] = ask("SELECT site, resource_type, element, source_code, sum(n)::BIGINT FROM lineage.unmapped"
+                                " GROUP BY site, resource_type, element, source_code")  # fmt: skip
+        found["reference"] = ask(
+            "SELECT site, resource_type, fhir_id, element, to_type, to_id, text FROM lineage.reference"
+        )
+    return {name: sorted(map(_plain, of), key=repr) for name, of in found.items()}
+
+
+def _plain(row: tuple[Any, ...]) -> tuple[Any, ...]:
+    return tuple(float(value) if isinstance(value, int | float) else value for value in row)
+
+
+@pytest.fixture(params=["duckdb", "postgres"])
+def empty(request: pytest.FixtureRequest, tmp_path: Path) -> Database:
+    """An empty database of each kind."""
+    if request.param == "postgres":
+        found: Database = request.getfixturevalue("postgres")
+        return found
+    return Database(f"duckdb:///{tmp_path / 'nights.duckdb'}")
+
+
+@pytest.mark.timeout(900)
+def test_two_thousand_changes_in_portions_equal_one_build(empty: Database, tmp_path: Path) -> None:
+    history, nights = History(20261128), Nights(tmp_path, empty)
+    for portion in PORTIONS:
+        fates = nights.sends(history.changes(portion))
+    assert nights.computed.count("changes") >= 4
+    whole, fates_at_once = nights.built_at_once("whole")
+    assert rows(empty) == rows(whole)
+    assert fates == fates_at_once
+    standing = dict(empty.read(_WEIGHTS))
+    expected = history.expected_weights()
+    assert len(expected) > 8
+    assert {one: standing.get(one) for one in expected} == expected
+
+
+class Hospital(RuleBasedStateMachine):
+    """Portions of any size of a history from any seed; after each the increments equal a build at once."""
+
+    folder: Path
+
+    @initialize(seed=strategies.integers(0, 10**6))
+    def begin(self, seed: int) -> None:
+        place = self.folder / f"hospital{len(list(self.folder.iterdir())):03d}"
+        place.mkdir()
+        self.history = History(seed)
+        self.nights = Nights(place, Database(f"duckdb:///{place / 'nights.duckdb'}"))
+        self.sends(120)
+
+    @rule(size=strategies.integers(1, 60))
+    def sends(self, size: int) -> None:
+        self.fates = self.nights.sends(self.history.changes(size))
+
+    @invariant()
+    def equals_a_build_at_once(self) -> None:
+        if hasattr(self, "nights"):
+            whole, fates = self.nights.built_at_once(f"whole{len(self.nights.sources)}")
+            assert rows(self.nights.database) == rows(whole)
+            assert self.fates == fates
+
+
+@pytest.mark.timeout(900)
+def test_any_history_in_any_portions(tmp_path: Path) -> None:
+    Hospital.folder = tmp_path
+    hypothesis.stateful.run_state_machine_as_test(
+        Hospital,
+        settings=hypothesis.settings(
+            max_examples=3, stateful_step_count=3, deadline=None, database=None,
+            suppress_health_check=list(hypothesis.HealthCheck),
+        ),
+    )  # fmt: skip
+
+
+def test_a_day_later_what_goes_on_goes_on(tmp_path: Path) -> None:
+    """Without a data lock the data reaches until today: an open stay moves its end, though nothing came."""
+    stay = {
+        "resourceType": "Encounter", "id": "e", "status": "in-progress", "subject": {"reference": "Patient/p"},
+        "class": {"system": "http://terminology.hl7.org/CodeSystem/v3-ActCode", "code": "IMP"},
+        "period": {"start": "2024-03-01"},
+    }  # fmt: skip
+    (tmp_path / "a.json").write_text(json.dumps(stay))
+    (tmp_path / "b.json").write_text(json.dumps({"resourceType": "Patient", "id": "p", "birthDate": "2015-01-01"}))
+    database = f"duckdb:///{tmp_path / 'o.duckdb'}"
+    ends = []
+    for day in (date(2024, 5, 1), date(2024, 5, 2)):
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr("etl.transform.transform.today", lambda day=day: day)
+            build([Source("S", tmp_path)], database=database, settings=Settings(key="k"))
+        with duckdb.connect(database.removeprefix("duckdb:///"), read_only=True) as connection:
+            ends += connection.execute("SELECT visit_end_date, observation_period_end_date FROM cdm.visit_occurrence "
+                                       "JOIN cdm.observation_period USING (person_id)").fetchall()  # fmt: skip
+    assert ends == [(date(2024, 5, 1),) * 2, (date(2024, 5, 2),) * 2]
