@@ -134,7 +134,7 @@ def _land_whole(raw: bytes, judge: Judge, limits: Limits, result: FileResult) ->
         _land_broken(decoded, judge, limits, result)
         return
     if unfolded is not None:
-        judge.judge(unfolded.units)
+        judge.judge(unfolded.units, data)
         result.deleted += unfolded.deleted
     elif kind is None and is_bulk_manifest(data):
         result.manifest = True
