@@ -4,9 +4,9 @@ Parsers disagree on duplicate keys, lone surrogates, huge numbers and NaN, so th
 must have one meaning. The fast way never looks at a single value in Python: whole-buffer passes in C find *suspects*
 (`Suspicion`), and only a suspect resource is examined exactly (`examine`).
 
-Duplicate keys: a typed decode keeps one value of each key, so encoding the decoded objects again gives fewer colons
-than the source had. Equal counts over a whole block prove that no key was doubled (`colons`); a difference sends every
-resource of the block to jiter, which reports duplicates at parser speed.
+Duplicate keys: a typed decode keeps one value of each key, so encoding what it decoded gives fewer keys than the source
+had. Equal counts over a whole block prove that no key was doubled (`keys`); a difference sends every resource of the
+block to jiter, which reports duplicates at parser speed.
 """
 
 import json
@@ -30,9 +30,9 @@ class Limits:
     max_number_digits: int = 48
 
 
-_ESCAPES: Final = re.compile(rb"\\u(?:0000|003[aA]|[dD][89a-fA-F])")
+_ESCAPES: Final = re.compile(rb"\\u(?:0000|0022|003[aA]|[dD][89a-fA-F])")
 _SAMPLE: Final = 16
-_COLON: Final = 58
+_QUOTE, _COLON, _BACKSLASH, _U = b'":\\u'
 
 
 class Refused(Exception):  # noqa: N818  a verdict, not a failure
@@ -44,27 +44,41 @@ class Refused(Exception):  # noqa: N818  a verdict, not a failure
         super().__init__(reason)
 
 
-def colons(data: bytes | bytearray) -> int:
-    """How many colons stand in the bytes."""
-    return int(np.count_nonzero(np.frombuffer(data, np.uint8) == _COLON))
+def keys(data: bytes) -> int | None:
+    """How often a quote is followed by a colon: once for each key, and alike inside texts whoever writes them.
+
+    None when white space stands before some colon, so that the count would miss keys; compact JSON has none there.
+    """
+    a = np.frombuffer(data, np.uint8)
+    colons = a[1:] == _COLON
+    if (colons & (a[:-1] <= 32)).any():
+        return None
+    return int(np.count_nonzero(colons & (a[:-1] == _QUOTE)))
 
 
 def suspicious(data: bytes, limits: Limits) -> bool:
-    """Whether these bytes may hold something that the typed decode does not see.
+    """Whether these bytes may hold something that the typed decode and the count of keys do not see.
 
-    That is: an escape for NUL, colon or a surrogate; a very long run of digits; many objects within one another. A
-    False is a proof, a True asks for `examine`.
+    That is: an escape for NUL, quote, colon or a surrogate; a very long run of digits. A False is a proof, a True asks
+    for `examine`.
     """
-    if b"\\u" in data and _ESCAPES.search(data):
-        return True
-    return _long_digit_run(data, limits.max_number_digits)
+    return _telling_escape(data) or _long_digit_run(data, limits.max_number_digits)
 
 
-def large(data: bytes, limits: Limits) -> bool:
-    """Whether one resource may exceed the depth or the node limit: only recursion through extensions goes deep."""
-    return len(data) > 2 * limits.max_nodes or (
-        len(data) > 12 * limits.max_depth and bytes(data).count(b'"extension"') >= limits.max_depth // 4
-    )
+def _telling_escape(data: bytes) -> bool:
+    if _BACKSLASH not in data:
+        return False
+    a = np.frombuffer(data, np.uint8)
+    slashes = np.flatnonzero(a[:-1] == _BACKSLASH)
+    return bool((a[slashes + 1] == _U).any()) and _ESCAPES.search(data) is not None
+
+
+def nested(data: bytes, limits: Limits) -> bool:
+    """Whether so many extensions stand in the bytes that they may lie within one another beyond the depth limit.
+
+    Only recursion through extensions goes deep.
+    """
+    return len(data) > 12 * limits.max_depth and data.count(b'"extension"') >= limits.max_depth // 4
 
 
 def _long_digit_run(data: bytes, longest: int) -> bool:
@@ -108,7 +122,7 @@ def _decode(data: bytes) -> str:
 def is_sound(data: bytes) -> bool:
     """Whether jiter, at parser speed, finds JSON without doubled keys, NaN or bad UTF-8; a False asks for `examine`."""
     try:
-        jiter.from_json(data, allow_inf_nan=False, catch_duplicate_keys=True)
+        jiter.from_json(data, allow_inf_nan=False, catch_duplicate_keys=True, cache_mode="keys")
     except ValueError:
         return False
     return True

@@ -15,7 +15,7 @@ import msgspec
 
 from etl.landing.elements import Unknown, is_resource_type
 from etl.landing.explain import problems_of, summary
-from etl.landing.gate import Limits, Refused, colons, examine, is_sound, large, suspicious
+from etl.landing.gate import Limits, Refused, examine, is_sound, keys, nested, suspicious
 from etl.landing.lines import Lines
 from etl.landing.reasons import ID_FROM_CONTENT, NO_MAPPING
 from etl.landing.rejects import Reject
@@ -26,6 +26,8 @@ from etl.landing.structure import decoder_of
 _ENCODE: Final = msgspec.json.Encoder()
 _ID: Final = re.compile(r"[A-Za-z0-9\-.]{1,64}")
 _FAULTS: Final = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
+_SOUND: Final = object()
+"""What stands for a resource without a mapping that passed the gate."""
 UNKNOWN_TYPE: Final = "(unknown)"
 """The resource type under which something without a usable resourceType is counted."""
 
@@ -40,27 +42,6 @@ class Verdicts:
     resources: int = 0
 
 
-@dataclass(frozen=True)
-class _Meant:
-    """What a resource says of itself: id, meta.versionId, meta.lastUpdated."""
-
-    id: str | None
-    version: str | None
-    updated: str | None
-
-
-class _Pending:
-    """A resource on its way: its type if FHIR knows it, the decoded form, whether the fast way accepts it."""
-
-    __slots__ = ("clear", "kind", "resource", "unit")
-
-    def __init__(self, unit: Unit) -> None:
-        self.unit = unit
-        self.kind = unit.kind if unit.kind is not None and is_resource_type(unit.kind) else ""
-        self.resource: Any = None
-        self.clear = False
-
-
 class Judge:
     """Judges the resources of one file."""
 
@@ -72,65 +53,71 @@ class Judge:
         self._mapped = mapped
         self._limits = limits
 
-    def judge(self, units: Sequence[Unit]) -> None:
-        """Add the verdicts on a block of resources, in their order."""
-        block = [_Pending(unit) for unit in units]
-        for pending in block:
-            self._look_at(pending)
-        self._doubt_escapes(block)
-        self._doubt_keys_and_spelling([pending for pending in block if pending.clear and pending.resource is not None])
-        for pending in block:
+    def judge(self, units: Sequence[Unit], source: bytes | None = None) -> None:
+        """Add the verdicts on a block of resources, in their order; `source` are bytes that hold all of them."""
+        source = b"\n".join([unit.raw for unit in units]) if source is None else source
+        found = [self._look_at(unit) for unit in units]
+        if nested(source, self._limits):
+            found = [None if nested(u.raw, self._limits) else f for u, f in zip(units, found, strict=True)]
+        if suspicious(source, self._limits):
+            for place, unit in enumerate(units):
+                if suspicious(unit.raw, self._limits):
+                    found[place] = None
+        self._doubt_keys_and_spelling(units, found)
+        for unit, resource in zip(units, found, strict=True):
             self.verdicts.resources += 1
-            if not pending.clear:
-                self._judge_exactly(pending.unit, pending.kind)
-            elif pending.resource is None:
-                self._skip(pending.kind)
+            if resource is None:
+                self._judge_exactly(unit)
+            elif resource is _SOUND:
+                self._skip(unit.kind or "")
             else:
-                meta = pending.resource.meta
-                meant = _Meant(pending.resource.id, meta and meta.versionId, meta and meta.lastUpdated)
-                self._keep(pending.unit, pending.kind, meant)
+                meta = resource.meta
+                version, updated = (meta.versionId, meta.lastUpdated) if meta is not None else (None, None)
+                self._keep(unit, unit.kind or "", resource.id, version, updated)
 
     def refuse_file(self, refused: Refused) -> None:
         """Count a file that cannot be read as one landed and one rejected resource of type "(file)"."""
         self._reject("(file)", None, refused.reason, refused.detail, 0)
 
-    def _look_at(self, pending: "_Pending") -> None:
-        """Decode a resource of a mapped type; for other types let jiter see that it is sound and repeats no key."""
-        raw = pending.unit.raw
-        if pending.kind in ("", "Bundle") or large(raw, self._limits):
-            return
-        if pending.kind not in self._mapped:
-            pending.clear = is_sound(raw)
-            return
-        pending.resource = _decode(raw, pending.kind)
-        pending.clear = pending.resource is not None
+    def _look_at(self, unit: Unit) -> Any:
+        """What the fast way finds: the decoded form of a mapped type, `_SOUND` for other types, or None: look exactly.
 
-    def _doubt_escapes(self, block: Sequence["_Pending"]) -> None:
-        """Send resources with telling escapes or endless digits to the exact way."""
-        if suspicious(b"\n".join([pending.unit.raw for pending in block]), self._limits):
-            for pending in block:
-                if suspicious(pending.unit.raw, self._limits):
-                    pending.clear = False
+        Of other types jiter sees that they are sound and repeat no key.
+        """
+        kind, raw = unit.kind, unit.raw
+        if kind is None or kind == "Bundle" or len(raw) > 2 * self._limits.max_nodes:
+            return None
+        if kind in self._mapped:
+            return _decode(raw, kind)
+        return _SOUND if is_resource_type(kind) and is_sound(raw) else None
 
-    def _doubt_keys_and_spelling(self, decoded: Sequence["_Pending"]) -> None:
+    def _doubt_keys_and_spelling(self, units: Sequence[Unit], found: list[Any]) -> None:
         """Prove over the block that no key is doubled; decode strictly what spells dates or codes oddly."""
-        if not decoded:
+        places = [place for place, resource in enumerate(found) if resource is not None and resource is not _SOUND]
+        if not places:
             return
-        raw = b"\n".join([pending.unit.raw for pending in decoded])
-        encoded = _ENCODE.encode_lines([pending.resource for pending in decoded])
-        if colons(raw) != colons(encoded):
-            for pending in decoded:
-                pending.clear = is_sound(pending.unit.raw)
-        for line in doubtful_lines(raw, encoded[:-1]):
-            pending = decoded[line]
-            pending.clear = pending.clear and _decode(pending.unit.raw, pending.kind, quick=False) is not None
+        encoded = _ENCODE.encode_lines([found[place] for place in places])
+        raw = b"\n".join([units[place].raw for place in places])
+        count = keys(raw)
+        if count is None:
+            raw = b"\n".join([msgspec.json.format(units[place].raw, indent=-1) for place in places])
+            count = keys(raw)
+        doubtful = doubtful_lines(raw, encoded[:-1])
+        if count is None or count != keys(encoded):
+            for place in places:
+                found[place] = found[place] if is_sound(units[place].raw) else None
+        for line in doubtful:
+            place = places[line]
+            if found[place] is not None:
+                found[place] = _decode(units[place].raw, units[place].kind or "", quick=False)
 
-    def _judge_exactly(self, unit: Unit, known: str) -> None:
+    def _judge_exactly(self, unit: Unit) -> None:
         """The slow verdict on one resource: every check, value by value, then the models."""
+        known = unit.kind if unit.kind is not None and is_resource_type(unit.kind) else UNKNOWN_TYPE
         try:
             parsed = examine(unit.raw, self._limits)
         except Refused as refused:
-            self._reject(known or UNKNOWN_TYPE, None, refused.reason, refused.detail, unit.at)
+            self._reject(known, None, refused.reason, refused.detail, unit.at)
             return
         kind = parsed.get("resourceType") if isinstance(parsed, dict) else None
         if not isinstance(kind, str):
@@ -154,19 +141,22 @@ class Judge:
             self._reject(kind, given if isinstance(given, str) else None, reason, summary(problems), unit.at)
             return
         meta = parsed.get("meta") or {}
-        self._keep(unit, kind, _Meant(given, meta.get("versionId"), meta.get("lastUpdated")))
+        self._keep(unit, kind, given, meta.get("versionId"), meta.get("lastUpdated"))
 
-    def _keep(self, unit: Unit, kind: str, meant: _Meant) -> None:
-        """Write the landed line, in the form that the transform reads."""
-        digest = hashlib.sha1(unit.raw, usedforsecurity=False).hexdigest()
-        resource_id, reason = meant.id, ""
+    def _keep(self, unit: Unit, kind: str, given: str | None, version: str | None, updated: str | None) -> None:
+        """Write the landed line, in the form that the transform reads; id, version and time as the resource says."""
+        verdicts, raw = self.verdicts, unit.raw
+        digest = hashlib.sha1(raw, usedforsecurity=False).hexdigest()
+        reason = ""
+        resource_id = given or id_of_url(unit.url, kind)
         if not resource_id:
-            resource_id = id_of_url(unit.url, kind)
-            if not resource_id:
-                resource_id, reason = f"content-{digest}", ID_FROM_CONTENT
-        number = (self._file << 32) + self.verdicts.resources
-        raw = unit.raw if b"\n" not in unit.raw and b"\r" not in unit.raw else unit.raw.translate(None, b"\r\n")
-        lines = self.verdicts.lines.setdefault(kind, Lines())
+            resource_id, reason = f"content-{digest}", ID_FROM_CONTENT
+        number = (self._file << 32) + verdicts.resources
+        if b"\n" in raw or b"\r" in raw:
+            raw = raw.translate(None, b"\r\n")
+        lines = verdicts.lines.get(kind)
+        if lines is None:
+            lines = verdicts.lines[kind] = Lines()
         lines.numbers.append(number)
         lines.texts.append(
             b'{"n":%d,"site":%b,"id":"%b","url":%b,"bundle":%d,"version":%b,"updated":%b,"hash":"%b","file":%d,"at":%d,"r":%b}\n'
@@ -176,15 +166,15 @@ class Judge:
                 resource_id.encode(),
                 _json(unit.url),
                 self._file,
-                _json(meant.version),
-                _json(meant.updated),
+                _json(version),
+                _json(updated),
                 digest.encode(),
                 self._file,
                 unit.at,
                 raw,
             )
         )
-        self.verdicts.counts[kind, "landed", reason] += 1
+        verdicts.counts[kind, "landed", reason] += 1
 
     def _skip(self, kind: str) -> None:
         self.verdicts.counts[kind, "landed", ""] += 1

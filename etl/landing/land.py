@@ -135,7 +135,7 @@ def _land_whole(raw: bytes, judge: Judge, limits: Limits, result: FileResult) ->
         return
     if unfolded is not None:
         result.deleted += unfolded.deleted
-        judge.judge(unfolded.units)
+        judge.judge(unfolded.units, data)
     elif kind is None and is_bulk_manifest(data):
         result.manifest = True
     elif kind is None:

@@ -13,7 +13,7 @@ from typing import Any, Final, NamedTuple
 
 import msgspec
 
-from etl.landing.gate import Refused, colons, has_duplicate_key
+from etl.landing.gate import Refused, has_duplicate_key, keys
 
 
 class Unit(NamedTuple):
@@ -82,6 +82,7 @@ _FIRST_KEY: Final = re.compile(rb'\s*\{\s*"resourceType"\s*:\s*"([A-Za-z]+)"')
 _EXCHANGE: Final = ("request", "response")
 _DELETED: Final = re.compile(r"(?:.*/)?([A-Z][A-Za-z]+/[A-Za-z0-9\-.]{1,64})\Z")
 _BLANK: Final = msgspec.Raw(b"0")
+_RESOURCE: Final = b'"resource":'
 _WHITE: Final = re.compile(r"[ \t\r\n]*")
 _SURROGATE: Final = re.compile("[\ud800-\udfff]")
 _TOLERANT: Final = json.JSONDecoder(strict=False)
@@ -135,17 +136,15 @@ def unfold(data: bytes, at: int | None = None) -> Unfolded:
     except msgspec.ValidationError:
         raise Refused("invalid_bundle") from None
     entries = bundle.entry or []
-    raws = [entry.resource for entry in entries]
+    resources = [bytes(entry.resource) for entry in entries]
     for entry in entries:
         if entry.resource:
             entry.resource = _BLANK
-    frame = colons(_ENCODE.encode(bundle)) + colons(b"".join(raws))
-    if frame != colons(data) and _frame_repeats_key(data, raws):
+    if _repeats_key(_frame(data, resources), bundle):
         raise Refused("duplicate_key")
     result = Unfolded([], [])
-    for number, (entry, raw) in enumerate(zip(entries, raws, strict=True), start=1):
+    for number, (entry, resource) in enumerate(zip(entries, resources, strict=True), start=1):
         place = number if at is None else at
-        resource = bytes(raw)
         if resource and resource != b"null":
             _add(result, resource, entry.fullUrl, place)
         elif entry.request is not None:
@@ -153,17 +152,26 @@ def unfold(data: bytes, at: int | None = None) -> Unfolded:
     return result
 
 
-def _frame_repeats_key(data: bytes, raws: list[msgspec.Raw]) -> bool:
-    """Whether a key is doubled outside the resources; those are blanked, their own faults are their own."""
-    if not has_duplicate_key(data):
-        return False
-    frame = []
+def _frame(data: bytes, resources: list[bytes]) -> bytes:
+    """The Bundle with 0 in place of each resource; their faults are their own."""
+    pieces = []
     position = 0
-    for raw in filter(None, raws):
-        start = data.index(bytes(raw), position)
-        frame += [data[position:start], b"0"]
-        position = start + len(bytes(raw))
-    return has_duplicate_key(b"".join([*frame, data[position:]]))
+    for resource in filter(None, resources):
+        start = data.find(_RESOURCE, position) + len(_RESOURCE)
+        if not data.startswith(resource, start):  # white space, or the word stands somewhere else too
+            start = data.index(resource, position)
+        pieces += [data[position:start], b"0"]
+        position = start + len(resource)
+    return b"".join([*pieces, data[position:]])
+
+
+def _repeats_key(frame: bytes, bundle: _Bundle) -> bool:
+    """Whether a key is doubled in the frame; that what was decoded has as many keys proves that none is."""
+    if b"\\" not in frame:
+        count = keys(frame)
+        if count is not None and count == keys(_ENCODE.encode(bundle)):
+            return False
+    return has_duplicate_key(frame)
 
 
 def _add(result: Unfolded, raw: bytes, url: str | None, at: int) -> None:
@@ -197,7 +205,7 @@ def unfold_tolerantly(data: bytes, at: int | None = None) -> Unfolded:
             if "resource" in entry:
                 begin = entry["resource"]
                 raw = text[begin : _value(text, begin)[1]].encode("utf-8", "surrogatepass")
-                _add(result, raw, _text(url), number if at is None else at)
+                _add(result, _one_line(raw), _text(url), number if at is None else at)
             elif "request" in entry:
                 _note_deletion(result, *(_value(text, entry[k])[0] if k in entry else None for k in _EXCHANGE))
         return result
@@ -215,6 +223,14 @@ def _note_deletion(result: Unfolded, request: Any, response: Any) -> None:
     if target:
         updated = response.get("lastModified") if isinstance(response, dict) else None
         result.deleted.append(Deletion(target[1], len(result.units), _text(updated)))
+
+
+def _one_line(raw: bytes) -> bytes:
+    """The bytes without white space between tokens; as they are when no strict parser reads them."""
+    try:
+        return compact(raw)
+    except (msgspec.DecodeError, RecursionError):
+        return raw
 
 
 def _text(url: Any) -> str | None:
