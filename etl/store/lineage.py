@@ -63,13 +63,14 @@ person_source = Table(
 unmapped = Table(
     "unmapped",
     METADATA,
+    Column("resource_no", BigInteger, nullable=False),
     Column("site", String(50), nullable=False),
     Column("resource_type", String(64), nullable=False),
     Column("element", Text),
     Column("source_vocabulary_id", Text),
     Column("source_code", Text),
     Column("source_name", Text),
-    Column("n", BigInteger, nullable=False),
+    Column("n", BigInteger, nullable=False),  # occurrences within the resource
 )
 
 TABLES: dict[str, Table] = {
