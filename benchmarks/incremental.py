@@ -94,9 +94,12 @@ def differing(one: str, other: str) -> list[str]:
 
 def words(figures: dict[str, Any]) -> str:
     """The figures for a reader."""
-    lines = [
+    head = (
         f"{figures['folder']}: {figures['resources']:,} resources, {figures['changed']:,} changed "
-        f"({figures['workers']} worker(s); computed: {figures['computed']})",
+        f"({figures['workers']} worker(s); computed: {figures['computed']})"
+    )
+    lines = [
+        head,
         f"  {'':<18}{'whole':>9}{'increment':>12}",
         *(
             f"  {stage:<18}{took:8.2f} s{figures['increment_stages'].get(stage, 0):10.2f} s"

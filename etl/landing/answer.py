@@ -17,7 +17,8 @@ class Landed:
     """What landing gave.
 
     `shards`: NDJSON files by resource type, each with an index (`etl.landing.lines`); `files`: one row per file;
-    `deleted`: what DELETE entries named, n: the number of the last resource that came before; updated: their time; `counts`: n by site, resource_type, outcome (landed, skipped, rejected) and
+    `deleted`: what DELETE entries named, the number n of the last resource that came before, and the time they say;
+    `counts`: n by site, resource_type, outcome (landed, skipped, rejected) and
     reason, where landed = kept + skipped + rejected; `ignored`: site and name of files in folders that are no FHIR by
     name (or a bulk manifest).
     """

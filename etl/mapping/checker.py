@@ -86,7 +86,9 @@ def _run_on_nothing(work: duckdb.DuckDBPyConnection, mappings: Mappings, sites: 
         try:
             create_work_schema(work)
             landed = replace(landed, shards={one: [nothing] for one in mappings.base})
-            transform(work, compile_mappings(mappings, [*sites, ""]), landed, mappings, Settings(key="check"))
+            transform(
+                work, compile_mappings(mappings, [*sites, ""]), landed, mappings, Settings(key="check"), everything=True
+            )
         except duckdb.Error as error:
             return [f"{mappings.folder}:1: the compiled mappings do not run: {str(error).splitlines()[0]}"]
     return []

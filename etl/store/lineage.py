@@ -70,7 +70,7 @@ unmapped = Table(
     Column("source_vocabulary_id", Text),
     Column("source_code", Text),
     Column("source_name", Text),
-    Column("n", BigInteger, nullable=False),
+    Column("n", BigInteger, nullable=False),  # occurrences within the resource
 )
 
 reference = Table(

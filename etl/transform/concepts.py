@@ -7,6 +7,8 @@ before the vocabulary's own `Maps to`, because somebody reviewed it for this hos
 """
 
 import csv
+from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 import duckdb
@@ -16,13 +18,27 @@ from etl.errors import MappingError
 from etl.mapping.fhirpath_sql import quote
 from etl.mapping.language import Concept
 from etl.store import insert_frame
+from etl.transform.plan import FAN_OUT_TABLES, RulePlan, way_of
 from etl.vocabulary import normalise_code
 
-_COLUMNS = (
-    "k UBIGINT, standard BIGINT, source BIGINT, source_value VARCHAR, source_name VARCHAR, vocabulary VARCHAR, "
-    "code VARCHAR, domain VARCHAR, targets STRUCT(id BIGINT, domain VARCHAR)[], value BIGINT, unit_default BIGINT, "
-    "unit_default_source VARCHAR"
-)
+
+@dataclass(frozen=True)
+class CodedColumn:
+    """Coding sets to resolve: SELECT of `k` (their key), `site` and `c`, and the concept that says how."""
+
+    sets: str
+    concept: Concept
+
+
+@dataclass(frozen=True)
+class Route:
+    """Which targets of a concept a rule's table takes."""
+
+    way: str
+    domains: tuple[str, ...]
+    first_only: bool
+    unmapped: bool
+    claimed: tuple[str, ...]
 
 
 def load_lookups(folder: Path) -> dict[str, dict[str, int]]:
@@ -59,32 +75,115 @@ def _rows(file: Path) -> list[dict[str, str]]:
         raise MappingError(f"{file}: cannot be read ({error.strerror})") from None
 
 
-def resolve_concept(work: duckdb.DuckDBPyConnection, table: str, sets: str, concept: Concept) -> None:
-    """Creates `table`, one row per distinct coding set of `sets` (a SELECT of site and c), keyed by hash(site, c)."""
-    work.execute(
-        f"CREATE OR REPLACE TEMP TABLE sets AS SELECT hash(site, c) AS k, site, c FROM "
-        f"(SELECT DISTINCT site, c FROM ({sets}) WHERE c IS NOT NULL)"
+def key_of(concept: Concept, column: str) -> str:
+    """SQL of the key of a coding set, NULL where there is none: a hash of the site, the set, and how it is resolved."""
+    return f"CASE WHEN {column} IS NOT NULL THEN hash(site, {quote(way_of(concept))}, {column}) END"
+
+
+def resolve_concepts(work: duckdb.DuckDBPyConnection, columns: Sequence[CodedColumn]) -> None:
+    """Creates `stage.concepts`: one row per distinct coding set, by its key `k`, with the concepts found for it.
+
+    All columns of all types at once: what differs between them is the way, a row of `ways`.
+    """
+    ways = {way_of(one.concept): one.concept for one in columns}
+    numbers = {way: number for number, way in enumerate(ways)}
+    _say_ways(work, list(ways.values()))
+    sources = " UNION ALL ".join(
+        f"SELECT k, site, c, {numbers[way_of(one.concept)]} AS way FROM ({one.sets}) WHERE k IS NOT NULL"
+        for one in columns
     )
-    clash = work.execute("SELECT count(*) - count(DISTINCT k) FROM sets").fetchone()
+    nothing = (
+        "SELECT NULL::UBIGINT AS k, NULL::VARCHAR AS site, NULL::coding_set AS c, NULL::INTEGER AS way WHERE false"
+    )
+    work.execute(f"CREATE OR REPLACE TEMP TABLE sets AS SELECT DISTINCT k, site, c, way FROM ({sources or nothing})")
+    clash = work.execute("SELECT count(*) - count(DISTINCT k) + count(*) FILTER (k = 0) FROM sets").fetchone()
     if clash and clash[0]:
-        raise MappingError(f"{concept.name}: two coding sets share a hash; nothing was written")
-    _candidates(work, concept)
+        raise MappingError("two coding sets share a hash; nothing was written")
+    _candidates(work)
     _resolve_candidates(work)
     _find_parents(work)
-    prefer = _preference(concept)
-    work.execute(f"CREATE OR REPLACE TABLE {table} ({_COLUMNS})")
     work.execute(
-        f"""INSERT INTO {table} BY NAME
-            SELECT k, coalesce(targets[1].id, 0) AS standard, coalesce(source_id, 0) AS source,
+        f"""CREATE TABLE stage.concepts AS
+            SELECT k, way, coalesce(targets[1].id, 0) AS standard, coalesce(source_id, 0)::BIGINT AS source,
                    raw AS source_value, name AS source_name, vocabulary_id AS vocabulary, code,
-                   targets[1].domain AS domain, coalesce(targets, []) AS targets, value_id AS value,
-                   unit_id AS unit_default, unit_code AS unit_default_source
+                   targets[1].domain AS domain, coalesce(targets, []) AS targets, value_id::BIGINT AS value,
+                   unit_id::BIGINT AS unit_default, unit_code AS unit_default_source
             FROM (SELECT *, row_number() OVER (PARTITION BY k ORDER BY (len(targets) > 0) DESC NULLS LAST,
-                         {prefer}, has_child, coalesce("user", false) DESC, place) AS choice
-                  FROM (SELECT r.*, EXISTS (SELECT 1 FROM children c WHERE c.k = r.k AND c.place = r.place) AS has_child
-                        FROM resolved r))
+                         {_PREFERENCE}, has_child, coalesce("user", false) DESC, place) AS choice
+                  FROM (SELECT r.*, w.prefer, EXISTS (SELECT 1 FROM children c WHERE c.k = r.k AND c.place = r.place)
+                               AS has_child
+                        FROM resolved r JOIN ways w USING (way)))
             WHERE choice = 1"""
     )
+
+
+_PREFERENCE = """coalesce(least(nullif(list_position(prefer, vocabulary_id), 0),
+                 CASE WHEN starts_with(vocabulary_id, 'BLINA_') THEN nullif(list_position(prefer, 'local'), 0) END),
+                 len(prefer) + 1)"""
+"""The place of a vocabulary in the mapping's order; `local` is any local one, what is not named comes last."""
+
+
+def _say_ways(work: duckdb.DuckDBPyConnection, concepts: Sequence[Concept]) -> None:
+    """`ways`: how concepts are resolved, one row per way."""
+    work.execute(
+        "CREATE OR REPLACE TEMP TABLE ways (way INTEGER, name VARCHAR, kind VARCHAR, vocabulary VARCHAR, "
+        "prefer VARCHAR[])"
+    )
+    if concepts:
+        rows = ", ".join(
+            f"({number}, {quote(way_of(one))}, {quote(one.kind)}, "
+            f"{quote(one.vocabulary) if one.vocabulary else 'NULL'}, {_texts(one.prefer)})"
+            for number, one in enumerate(concepts)
+        )
+        work.execute(f"INSERT INTO ways VALUES {rows}")
+
+
+def route_of(plan: RulePlan) -> Route | None:
+    """How a rule's concept is routed; None for a rule that takes its resources whatever their codes say."""
+    rule = plan.rule
+    if not rule.concept or not rule.domains:
+        return None
+    concept = (plan.concepts.get(rule.concept) or plan.each_concepts[rule.concept]).concept
+    first_only = rule.table not in FAN_OUT_TABLES
+    claimed = plan.claimed if rule.unmapped else ()
+    return Route(way_of(concept), rule.domains, first_only, rule.unmapped, claimed)
+
+
+def route_targets(work: duckdb.DuckDBPyConnection, routes: Sequence[Route]) -> set[int]:
+    """Creates `stage.routes`: the targets (id, place) of each route's coding sets; gives back the routes that have any.
+
+    A set of which no rule takes a target goes, as concept 0, to the route that is `unmapped`; there, key 0 stands for
+    no set at all.
+    """
+    work.execute("CREATE TABLE stage.routes (route INTEGER, k UBIGINT, id BIGINT, place BIGINT)")
+    if not routes:
+        return set()
+    rows = ", ".join(
+        f"({number}, {quote(one.way)}, {_texts(one.domains)}, {one.first_only}, {one.unmapped}, {_texts(one.claimed)})"
+        for number, one in enumerate(routes)
+    )
+    work.execute(
+        f"""INSERT INTO stage.routes
+            WITH wanted (route, name, domains, first_only, unmapped, claimed) AS (VALUES {rows}),
+            taken AS (
+              SELECT route, k,
+                     CASE WHEN unmapped AND len(list_filter(targets, lambda o: list_contains(claimed, o.domain))) = 0
+                       THEN [{{'id': 0::BIGINT, 'domain': NULL::VARCHAR}}]
+                       ELSE list_filter(targets, lambda o: list_contains(domains, o.domain)) END AS mine, first_only
+              FROM wanted JOIN ways USING (name) JOIN stage.concepts USING (way))
+            SELECT route, k, target.id, place
+            FROM (SELECT route, k, first_only, unnest(mine) AS target, generate_subscripts(mine, 1) AS place FROM taken)
+            WHERE place = 1 OR NOT first_only"""
+    )
+    found = {route for (route,) in work.execute("SELECT DISTINCT route FROM stage.routes").fetchall()}
+    without = ", ".join(f"({number}, 0, 0, 1)" for number, one in enumerate(routes) if one.unmapped)
+    if without:
+        work.execute(f"INSERT INTO stage.routes VALUES {without}")
+    return found
+
+
+def _texts(texts: Sequence[str]) -> str:
+    return f"[{', '.join(quote(one) for one in texts)}]::VARCHAR[]"
 
 
 def _find_parents(work: duckdb.DuckDBPyConnection) -> None:
@@ -98,35 +197,24 @@ def _find_parents(work: duckdb.DuckDBPyConnection) -> None:
     )
 
 
-def _is_vocabulary(name: str) -> str:
-    return "starts_with(vocabulary_id, 'BLINA_')" if name == "local" else f"vocabulary_id = {quote(name)}"
-
-
-def _preference(concept: Concept) -> str:
-    cases = " ".join(f"WHEN {_is_vocabulary(name)} THEN {rank}" for rank, name in enumerate(concept.prefer))
-    return f"CASE {cases} ELSE {len(concept.prefer)} END" if cases else "0"
-
-
-def _candidates(work: duckdb.DuckDBPyConnection, concept: Concept) -> None:
+def _candidates(work: duckdb.DuckDBPyConnection) -> None:
     """`candidates`: every coding of every set, and the text as a local code."""
-    local = "'BLINA_' || site"
     # The text beside a coded value is what somebody wrote about the patient; beside a code of a test it names the test.
-    name = "coding.display" if concept.kind == "value" else "coalesce(coding.display, text)"
-    without_system = quote(concept.vocabulary) if concept.vocabulary else local
-    text_vocabulary = local
-    if concept.kind == "unit":
-        without_system = text_vocabulary = "'UCUM'"
     work.execute(
-        f"""CREATE OR REPLACE TEMP TABLE candidates AS
-            SELECT k, site, place, raw, raw AS code, name, "user", is_text,
-                   CASE WHEN is_text THEN {text_vocabulary} WHEN a.system IS NULL THEN {without_system}
-                        ELSE coalesce(v.vocabulary_id, {local}) END AS vocabulary_id
-            FROM (SELECT k, site, place, coding.system AS system, coding.code AS raw,
-                         {name} AS name, coding."user" AS "user", false AS is_text
-                  FROM (SELECT k, site, c.text AS text, unnest(c.codings) AS coding,
-                               generate_subscripts(c.codings, 1) AS place FROM sets)
+        """CREATE OR REPLACE TEMP TABLE candidates AS
+            SELECT k, way, site, place, raw, raw AS code, name, "user", is_text,
+                   CASE WHEN (is_text OR a.system IS NULL) AND kind = 'unit' THEN 'UCUM'
+                        WHEN is_text THEN 'BLINA_' || site
+                        WHEN a.system IS NULL THEN coalesce(a.vocabulary, 'BLINA_' || site)
+                        ELSE coalesce(v.vocabulary_id, 'BLINA_' || site) END AS vocabulary_id
+            FROM (SELECT k, way, site, kind, vocabulary, place, coding.system AS system, coding.code AS raw,
+                         CASE WHEN kind = 'value' THEN coding.display ELSE coalesce(coding.display, text) END AS name,
+                         coding."user" AS "user", false AS is_text
+                  FROM (SELECT k, way, site, kind, vocabulary, c.text AS text, unnest(c.codings) AS coding,
+                               generate_subscripts(c.codings, 1) AS place FROM sets JOIN ways USING (way))
                   UNION ALL
-                  SELECT k, site, 1000000, NULL, c.text, c.text, false, true FROM sets WHERE c.text IS NOT NULL) a
+                  SELECT k, way, site, kind, vocabulary, 1000000, NULL, c.text, c.text, false, true
+                  FROM sets JOIN ways USING (way) WHERE c.text IS NOT NULL) a
             LEFT JOIN stage.systems v ON v.system = a.system"""
     )
     odd = work.execute(
@@ -138,12 +226,12 @@ def _candidates(work: duckdb.DuckDBPyConnection, concept: Concept) -> None:
         plain = [normalise_code(code) for code in codes]
         insert_frame(work, "spellings", pl.DataFrame({"code": codes, "plain": plain}))
         work.execute("UPDATE candidates SET code = s.plain FROM spellings s WHERE s.code = candidates.code")
-    if concept.kind == "unit":
-        work.execute(
-            """UPDATE candidates SET code = a.code FROM stage.unit_aliases a
-               WHERE a.alias = candidates.code AND candidates.vocabulary_id = 'UCUM' AND NOT EXISTS (
-                 SELECT 1 FROM vocab.concept c WHERE c.vocabulary_id = 'UCUM' AND c.concept_code = candidates.code)"""
-        )
+    work.execute(
+        """UPDATE candidates SET code = a.code FROM stage.unit_aliases a
+           WHERE a.alias = candidates.code AND candidates.vocabulary_id = 'UCUM'
+             AND candidates.way IN (SELECT way FROM ways WHERE kind = 'unit') AND NOT EXISTS (
+               SELECT 1 FROM vocab.concept c WHERE c.vocabulary_id = 'UCUM' AND c.concept_code = candidates.code)"""
+    )
 
 
 def _resolve_candidates(work: duckdb.DuckDBPyConnection) -> None:
@@ -181,13 +269,15 @@ def _resolve_candidates(work: duckdb.DuckDBPyConnection) -> None:
              SELECT s.vocabulary_id, s.code, [{'id': c.concept_id::BIGINT, 'domain': c.domain_id}] AS targets
              FROM sources s JOIN vocab.concept c ON c.concept_id = s.source_id
              WHERE c.standard_concept = 'S' AND c.invalid_reason IS NULL)
-           SELECT a.k, a.place, a.raw, a.name, a."user", a.vocabulary_id, a.code, v.source_id, v.value_id,
+           SELECT a.k, a.way, a.place, a.raw, a.name, a."user", a.vocabulary_id, a.code, v.source_id, v.value_id,
                   CASE WHEN len(m.targets) > 0 THEN m.targets WHEN len(v.targets) > 0 THEN v.targets ELSE i.targets END
                     AS targets,
                   m.unit_code, u.concept_id AS unit_id
            FROM candidates a
            LEFT JOIN by_map m ON m.site = a.site AND m.vocabulary_id = a.vocabulary_id AND m.code = a.code
            LEFT JOIN by_vocabulary v ON v.vocabulary_id = a.vocabulary_id AND v.code = a.code
+             AND (NOT a.is_text OR a.vocabulary_id = 'UCUM')
            LEFT JOIN itself i ON i.vocabulary_id = a.vocabulary_id AND i.code = a.code
+             AND (NOT a.is_text OR a.vocabulary_id = 'UCUM')
            LEFT JOIN vocab.concept u ON u.vocabulary_id = 'UCUM' AND u.concept_code = m.unit_code"""
     )

@@ -28,10 +28,10 @@ _MACROS = (
     "CREATE OR REPLACE MACRO fhir_year(s, zone) AS TRY_CAST(s[1:4] AS INTEGER)",
     "CREATE OR REPLACE MACRO fhir_month(s, zone) AS TRY_CAST(s[6:7] AS INTEGER)",
     "CREATE OR REPLACE MACRO fhir_day(s, zone) AS TRY_CAST(s[9:10] AS INTEGER)",
-    """CREATE OR REPLACE MACRO reference_type(s) AS
-         nullif(regexp_extract(s, '(?:^|/)([A-Z][A-Za-z]+)/[A-Za-z0-9.\\-]{1,64}(?:/_history/[^/]+)?$', 1), '')""",
-    """CREATE OR REPLACE MACRO reference_id(s) AS
-         nullif(regexp_extract(s, '(?:^|/)[A-Z][A-Za-z]+/([A-Za-z0-9.\\-]{1,64})(?:/_history/[^/]+)?$', 1), '')""",
+    """CREATE OR REPLACE MACRO reference_type(s) AS CASE WHEN contains(s, '/') THEN
+         nullif(regexp_extract(s, '(?:^|/)([A-Z][A-Za-z]+)/[A-Za-z0-9.\\-]{1,64}(?:/_history/[^/]+)?$', 1), '') END""",
+    """CREATE OR REPLACE MACRO reference_id(s) AS CASE WHEN contains(s, '/') THEN
+         nullif(regexp_extract(s, '(?:^|/)[A-Z][A-Za-z]+/([A-Za-z0-9.\\-]{1,64})(?:/_history/[^/]+)?$', 1), '') END""",
 )
 
 

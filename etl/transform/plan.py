@@ -74,6 +74,21 @@ class ConceptPlan:
     concept: Concept
     follows: tuple[str, ...] = ()
 
+    @property
+    def key(self) -> str:
+        """The column beside the coding sets that holds their key (`stage.concepts.k`), NULL where there is no set."""
+        return f"h_{self.column}"
+
+
+def way_of(concept: Concept) -> str:
+    """How a concept is resolved, as a text: equal sets of equal ways of one site have the same answer."""
+    return "|".join((concept.kind, concept.vocabulary or "", *concept.prefer))
+
+
+def concept_alias(name: str) -> str:
+    """The alias under which a rule's SQL reads the row of `stage.concepts` of one of its concepts."""
+    return f'"r_{name}"'
+
 
 @dataclass(frozen=True)
 class Lookup:
@@ -88,8 +103,9 @@ class Lookup:
 class RulePlan:
     """One rule as SQL.
 
-    `columns` holds SQL in terms of `s` (the resource's stage row), `e` (the element of `for_each`), one alias per
-    concept (`code.standard`), `i_<n>` for looked-up references and `l_<rule>` for rows of another rule.
+    `columns` holds SQL in terms of `s` (the resource's stage row), `e` (the element of `for_each`), `r_<concept>` (its
+    row of `stage.concepts`), `t` (the routed target), `i_<n>` for looked-up references and `l_<n>` for rows of another
+    rule. `each` is the stage column with the elements, which rules of the same `for_each` share.
     """
 
     rule: Rule

@@ -1,6 +1,7 @@
 """Turns one resource mapping into a Plan: every path is translated and checked, every fault gets its place."""
 
 from collections.abc import Callable
+from dataclasses import dataclass, field
 from functools import partial
 from typing import TypeVar
 
@@ -9,7 +10,7 @@ from etl.mapping.coding_sets import coding_set, identifier_texts
 from etl.mapping.fhirpath_sql import PathError, PathSyntaxError, Translator, Value, quote
 from etl.mapping.language import CASTS, Concept, Field, ResourceMapping
 from etl.mapping.structure import Element, elements
-from etl.transform.plan import ConceptPlan, Follow, Plan, Reference, Referral, followed_column
+from etl.transform.plan import ConceptPlan, Follow, Plan, Reference, Referral, followed_column, way_of
 
 Made = TypeVar("Made")
 
@@ -24,6 +25,22 @@ CAST_SQL = {
 """How a path's value becomes a column's; dates are read in the site's time zone."""
 
 
+@dataclass
+class Elements:
+    """The elements of a `for_each`: the stage column, the SQL list, and what rules read of each one (`inside`)."""
+
+    column: str
+    listed: str
+    at: Value
+    inside: dict[str, str] = field(default_factory=dict)
+    concepts: dict[tuple[str, str], str] = field(default_factory=dict)
+
+    def read_into(self, expressions: dict[str, str]) -> None:
+        """Has the elements read in stage 1, with all that has been asked of them so far."""
+        inner = ", ".join(f"'{name}': {sql}" for name, sql in self.inside.items()) or "'none': NULL"
+        expressions[self.column] = f"list_transform({self.listed}, lambda {self.at.sql}: {{{inner}}})"
+
+
 class Planner:
     """Turns one resource mapping into a Plan. Faults are gathered in `problems`, each with file and line."""
 
@@ -31,6 +48,8 @@ class Planner:
         self.mapping = mapping
         self.lookups = lookups
         self.problems: list[str] = []
+        self.elements: dict[str, Elements] = {}
+        self.ways: dict[str, str] = {}
         self.translator = Translator(mapping.resource)
         self.plan = Plan(mapping, self.translator.need)
 
@@ -169,6 +188,7 @@ class Planner:
         column = f"c_{concept.name}"
         sql, follows = self.coding_sets(concept, at)
         self.plan.expressions[column] = sql
+        self.ways[column] = way_of(concept)
         return ConceptPlan(concept.name, column, concept, follows)
 
     def coding_sets(self, concept: Concept, at: Value | None) -> tuple[str, tuple[str, ...]]:

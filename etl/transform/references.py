@@ -9,7 +9,6 @@ from collections.abc import Sequence
 import duckdb
 
 from etl.mapping.fhirpath_sql import quote
-from etl.transform.plan import Plan
 from etl.transform.stage import Stage
 
 
@@ -47,14 +46,13 @@ def index_targets(work: duckdb.DuckDBPyConnection, stages: Sequence[Stage]) -> N
 
 
 def resolve_references(work: duckdb.DuckDBPyConnection, stage: Stage, stages: Sequence[Stage]) -> None:
-    """Makes the keys of a type and the view that joins them to what was read.
+    """Makes the keys of a type and the view that joins them to what was read; `resolve_odd` was called before.
 
     Columns: `rt_<name>`, `ri_<name>` (type and id) per reference, `k_<name>` (person_id) where it points to a Patient,
     and `outcome`, which is NULL for resources that go on.
     """
     plan = stage.plan
     columns, joins = ["s.*"], []
-    _resolve_odd(work, stage)
     for number, reference in enumerate(plan.references.values()):
         name = reference.name
         if name in plan.referrals:
@@ -80,20 +78,24 @@ def resolve_references(work: duckdb.DuckDBPyConnection, stage: Stage, stages: Se
     )
 
 
-def _resolve_odd(work: duckdb.DuckDBPyConnection, stage: Stage) -> None:
+def resolve_odd(work: duckdb.DuckDBPyConnection, stages: Sequence[Stage]) -> None:
     """References that are not Type/id: URNs, other full URLs, conditional ones; each distinct one once."""
-    texts = " UNION ".join(
-        f'SELECT DISTINCT site, bundle, "{reference.column}" AS reference FROM {stage.read} '
-        f'WHERE "{reference.column}" IS NOT NULL AND reference_id("{reference.column}") IS NULL'
-        for reference in stage.plan.references.values()
-        if reference.name not in stage.plan.referrals
+    texts = " UNION ALL ".join(
+        f"SELECT site, bundle, unnest([{', '.join(columns)}]) AS reference FROM {stage.read}"
+        for stage in stages
+        if (
+            columns := [
+                f'"{one.column}"' for one in stage.plan.references.values() if one.name not in stage.plan.referrals
+            ]
+        )
     )
     nothing = "SELECT NULL::VARCHAR AS site, NULL::BIGINT AS bundle, NULL::VARCHAR AS reference WHERE false"
     work.execute(
         f"""CREATE OR REPLACE TEMP TABLE odd_references AS
             SELECT o.site, o.bundle, o.reference, coalesce(b.type, u.type, i.type) AS type,
                    coalesce(b.id, u.id, i.id) AS id
-            FROM ({texts or nothing}) o
+            FROM (SELECT DISTINCT site, bundle, reference FROM ({texts or nothing})
+                  WHERE reference IS NOT NULL AND reference_id(reference) IS NULL) o
             LEFT JOIN stage.bundle_urls b ON b.site = o.site AND b.bundle = o.bundle AND b.url = o.reference
             LEFT JOIN stage.urls u ON u.site = o.site AND u.url = o.reference
             LEFT JOIN stage.identifiers i ON i.site = o.site
@@ -150,20 +152,15 @@ def _persons(stage: Stage) -> tuple[list[str], list[str]]:
     return columns, joins
 
 
-def processing_order(plans: dict[str, list[Plan]]) -> list[str]:
-    """Resource types, those that others refer to first; types that refer to each other in alphabetical order."""
-    waits = {
-        kind: {
-            to
-            for plan in several
-            for reference in plan.references.values()
-            for to in reference.to
-            if to in plans and to != kind
-        }
-        for kind, several in plans.items()
-    }
+def processing_order(stages: Sequence[Stage]) -> list[Stage]:
+    """The types, those that others refer to first; types that refer to each other in alphabetical order."""
+    kinds = {stage.resource for stage in stages}
+    waits: dict[str, set[str]] = {kind: set() for kind in kinds}
+    for stage in stages:
+        targets = {to for reference in stage.plan.references.values() for to in reference.to}
+        waits[stage.resource] |= (targets & kinds) - {stage.resource}
     order: list[str] = []
-    while len(order) < len(plans):
-        ready = sorted(kind for kind in plans if kind not in order and waits[kind] <= set(order))
-        order += ready or sorted(kind for kind in plans if kind not in order)[:1]
-    return order
+    while len(order) < len(waits):
+        ready = sorted(kind for kind in waits if kind not in order and waits[kind] <= set(order))
+        order += ready or sorted(kind for kind in waits if kind not in order)[:1]
+    return [stage for kind in order for stage in stages if stage.resource == kind]

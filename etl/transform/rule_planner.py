@@ -8,8 +8,8 @@ import etl.cdm
 from etl.errors import did_you_mean
 from etl.mapping.fhirpath_sql import PathError, Value, quote
 from etl.mapping.language import ColumnForm, Rule
-from etl.transform.plan import REFERENCED_TABLES, ConceptPlan, Lookup, RulePlan
-from etl.transform.planner import CAST_SQL, Planner
+from etl.transform.plan import REFERENCED_TABLES, ConceptPlan, Lookup, RulePlan, concept_alias, way_of
+from etl.transform.planner import CAST_SQL, Elements, Planner
 
 CONCEPT_PARTS = (
     "standard",
@@ -34,6 +34,7 @@ class RulePlanner:
         self.rule = rule
         self.at: Value | None = None
         self.inside: dict[str, str] = {}
+        self.each: str | None = None
         self.each_concepts: dict[str, ConceptPlan] = {}
         self.used: dict[str, ConceptPlan] = {}
         self.lookups: dict[str, Lookup] = {}
@@ -43,30 +44,32 @@ class RulePlanner:
     def build(self) -> RulePlan:
         """The rule's plan."""
         rule = self.rule
-        each_of = self._enter_element() if rule.for_each else None
+        if rule.for_each:
+            self._enter_element()
         for concept in rule.concepts.values():
             self._own_concept(concept.name)
         when = self._place("w", self.planner.translator.condition(rule.when, self.at)) if rule.when else None
         if rule.concept:
             self._concept(rule.concept)
         columns = self._columns()
-        each = None
-        if each_of is not None:
-            inner = ", ".join(f"'{name}': {sql}" for name, sql in self.inside.items()) or "'none': NULL"
-            each = f"e_{rule.name}"
-            variable = self.at.sql if self.at else ""
-            self.planner.plan.expressions[each] = f"list_transform({each_of}, lambda {variable}: {{{inner}}})"
+        if rule.for_each:
+            self.planner.elements[rule.for_each].read_into(self.planner.plan.expressions)
         return RulePlan(
-            rule, when, each, columns, self.used, self.each_concepts, self.lookups, tuple(self.links),
+            rule, when, self.each, columns, self.used, self.each_concepts, self.lookups, tuple(self.links),
             self.precisions, self._claimed(),
         )  # fmt: skip
 
-    def _enter_element(self) -> str:
-        """Makes the rule's paths start at the element; gives back the SQL list of elements."""
-        translator = self.planner.translator
-        elements = translator.translate(str(self.rule.for_each))
-        self.at = Value(translator.variable(), elements.type, many=False, need=elements.need)
-        return elements.sql if elements.many else f"(CASE WHEN {elements.sql} IS NOT NULL THEN [{elements.sql}] END)"
+    def _enter_element(self) -> None:
+        """Makes the rule's paths start at the element, which it shares with the other rules of the same `for_each`."""
+        path = str(self.rule.for_each)
+        if path not in self.planner.elements:
+            translator = self.planner.translator
+            found = translator.translate(path)
+            listed = found.sql if found.many else f"(CASE WHEN {found.sql} IS NOT NULL THEN [{found.sql}] END)"
+            at = Value(translator.variable(), found.type, many=False, need=found.need)
+            self.planner.elements[path] = Elements(f"e_{self.rule.name}", listed, at)
+        elements = self.planner.elements[path]
+        self.at, self.inside, self.each = elements.at, elements.inside, elements.column
 
     def _place(self, name: str, sql: str) -> str:
         """Has an expression evaluated in stage 1 and gives back how the rule reads it."""
@@ -83,11 +86,17 @@ class RulePlanner:
         concept = self.rule.concepts[name]
         sql, follows = self.planner.coding_sets(concept, self.at)
         if self.at is None:
-            alias = self.planner.read(f"c_{self.rule.name}_{name}", sql)
+            own = f"c_{self.rule.name}_{name}"
+            alias = self.planner.read(own, sql)
+            if self.planner.ways.setdefault(alias, way_of(concept)) != way_of(concept):
+                alias = own  # the same sets, resolved in another way
+                self.planner.plan.expressions[own] = sql
             self.used[name] = ConceptPlan(name, alias, concept, follows)
         else:
-            self.inside[f"c_{name}"] = sql
-            self.each_concepts[name] = ConceptPlan(name, f"c_{name}", concept)
+            known = self.planner.elements[str(self.rule.for_each)].concepts
+            plan = ConceptPlan(name, known.setdefault((sql, way_of(concept)), f"c_{self.rule.name}_{name}"), concept)
+            self.inside[plan.column] = sql
+            self.each_concepts[name] = plan
 
     def _concept(self, name: str) -> None:
         if name in self.each_concepts or name in self.used:
@@ -266,7 +275,10 @@ class RulePlanner:
         self._concept(name)
         if part == "standard" and name == self.rule.concept and self.rule.domains:
             return "t.id"
-        return f'"c_{name}".{part}'
+        plan = self.used.get(name) or self.each_concepts[name]
+        found = f"{concept_alias(name)}.{part}"
+        absent_is_0 = part == "source" or (part == "standard" and plan.concept.kind not in {"unit", "value"})
+        return f"coalesce({found}, 0)" if absent_is_0 else found
 
     def _date_part(self, name: str, part: str, column: str) -> str:
         if part not in DATE_PARTS:

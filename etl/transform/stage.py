@@ -11,7 +11,8 @@ import duckdb
 
 from etl.mapping.fhirpath_sql import quote
 from etl.settings import Settings
-from etl.transform.plan import Plan
+from etl.transform.concepts import key_of
+from etl.transform.plan import ConceptPlan, Plan
 
 _META = {
     "n": "BIGINT", "site": "VARCHAR", "id": "VARCHAR", "url": "VARCHAR", "bundle": "BIGINT", "version": "VARCHAR",
@@ -34,6 +35,11 @@ class Stage:
     plan: Plan
 
     @property
+    def name(self) -> str:
+        """The table's name without its schema."""
+        return self.table.removeprefix("stage.")
+
+    @property
     def read(self) -> str:
         """The table with the values of each resource."""
         return f"{self.table}_read"
@@ -45,10 +51,7 @@ class Stage:
 
 
 def read_stage(work: duckdb.DuckDBPyConnection, stage: Stage, shards: Sequence[Path], settings: Settings) -> None:
-    """Fills a stage table from the landed files; `fate` is NULL for resources that go on.
-
-    A resource that a DELETE entry named is left out, unless a newer version is there: newer by time where both say
-    theirs (`meta.lastUpdated`, `response.lastModified`), by arrival otherwise."""
+    """Fills a stage table from the landed files; `fate` is NULL for resources that go on."""
     plan = stage.plan
     columns = ", ".join(f"{quote(name)}: {quote(kind)}" for name, kind in _META.items())
     structure = plan.need.sql_type() if plan.need.children else "JSON"
@@ -60,18 +63,48 @@ def read_stage(work: duckdb.DuckDBPyConnection, stage: Stage, shards: Sequence[P
     expressions = "".join(f', {sql} AS "{name}"' for name, sql in plan.expressions.items())
     meta = ", ".join(f'"{name}"' for name in _META)
     sites = ", ".join(quote(site) for site in stage.sites)
+    keys = "".join(f', {key_of(one.concept, _quoted(column))} AS "{one.key}"' for column, one in coded(plan).items())
     work.execute(
-        f"CREATE TABLE {stage.read} AS SELECT {meta}, zone{expressions}, "
+        f"CREATE TABLE {stage.read} AS SELECT *{keys} FROM (SELECT {meta}, zone{expressions}, "
         f"({plan.outcome})::VARCHAR AS fate, true AS newest "
-        f"FROM (SELECT *, {_zones(stage.sites, settings)} AS zone FROM {source} WHERE site IN ({sites}))"
+        f"FROM (SELECT *, {_zones(stage.sites, settings)} AS zone FROM {source} WHERE site IN ({sites})))"
     )
-    _supersede(work, stage.read)
-    work.execute(
-        f"""UPDATE {stage.read} SET fate = 'skipped|deleted at the source' FROM stage.deleted d
-            WHERE d.site = {stage.read}.site AND d.resource_type = {quote(stage.resource)} AND d.id = {stage.read}.id
-              AND newest AND coalesce(TRY_CAST({stage.read}.updated AS TIMESTAMPTZ)
-                                      <= TRY_CAST(d.updated AS TIMESTAMPTZ), {stage.read}.n <= d.n)"""
+
+
+def coded(plan: Plan) -> dict[str, ConceptPlan]:
+    """The concepts of the resource grain by the stage column of their coding sets."""
+    concepts = {one.column: one for one in plan.concepts.values()}
+    for rule in plan.rules:
+        concepts |= {one.column: one for one in rule.concepts.values()}
+    return concepts
+
+
+def _quoted(name: str) -> str:
+    return f'"{name}"'
+
+
+def settle_versions(work: duckdb.DuckDBPyConnection, stages: Sequence[Stage], *, deleted: bool) -> None:
+    """Leaves out all but the newest version of each resource, and those that a DELETE entry named (`deleted`: any).
+
+    A deletion holds unless a newer version is there: newer by time where both say theirs (`meta.lastUpdated`,
+    `response.lastModified`), by arrival otherwise.
+    """
+    counts = " UNION ALL ".join(
+        f"SELECT {number}, count(*) AS n, (SELECT count(*) FROM (SELECT DISTINCT site, id FROM {stage.read})) AS once "
+        f"FROM {stage.read}"
+        for number, stage in enumerate(stages)
     )
+    for number, n, once in work.execute(counts).fetchall() if stages else []:
+        if n != once:
+            _supersede(work, stages[number].read)
+    for stage in stages if deleted else ():
+        work.execute(
+            f"""UPDATE {stage.read} SET fate = 'skipped|deleted at the source' FROM stage.deleted d
+                WHERE d.site = {stage.read}.site AND d.resource_type = {quote(stage.resource)}
+                  AND d.id = {stage.read}.id AND newest
+                   AND coalesce(TRY_CAST({stage.read}.updated AS TIMESTAMPTZ) <= TRY_CAST(d.updated AS TIMESTAMPTZ),
+                                {stage.read}.n <= d.n)"""
+        )
 
 
 def _zones(sites: Sequence[str], settings: Settings) -> str:
@@ -84,9 +117,6 @@ def _zones(sites: Sequence[str], settings: Settings) -> str:
 
 def _supersede(work: duckdb.DuckDBPyConnection, table: str) -> None:
     """Of several versions of one resource the newest stays: lastUpdated, then numeric versionId, then arrival."""
-    counted = work.execute(f"SELECT count(*), count(DISTINCT (site, id)) FROM {table}").fetchone()
-    if counted is None or counted[0] == counted[1]:
-        return
     work.execute(
         f"""UPDATE {table} SET fate = v.outcome, newest = false FROM (
               SELECT n, CASE WHEN hash = first_value(hash) OVER newest THEN 'skipped|same content again'

@@ -1,7 +1,7 @@
 """Landed resources to OMOP rows: reads every type, finds persons and references, resolves codes, writes by rule."""
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC, date, datetime
 from functools import partial
 
@@ -15,16 +15,41 @@ from etl.mapping.fhirpath_sql import quote
 from etl.mapping.language import Mappings
 from etl.settings import Settings
 from etl.store import insert_frame
-from etl.transform.concepts import load_lookups, load_systems_and_units
+from etl.transform.account import (
+    count_notes,
+    count_outcomes,
+    count_unresolved,
+    leave_out_the_rowless,
+    note_unmapped,
+)
+from etl.transform.concepts import (
+    CodedColumn,
+    Route,
+    key_of,
+    load_lookups,
+    load_systems_and_units,
+    resolve_concepts,
+    route_of,
+    route_targets,
+)
 from etl.transform.links import note_links
 from etl.transform.macros import create_macros, say_data_until
 from etl.transform.persons import map_persons
-from etl.transform.plan import Plan, followed_column
+from etl.transform.plan import RulePlan, followed_column
 from etl.transform.planner import Planner
-from etl.transform.references import index_targets, processing_order, resolve_references
+from etl.transform.probe import Found, look
+from etl.transform.references import index_targets, processing_order, resolve_odd, resolve_references
 from etl.transform.rule_planner import RulePlanner
-from etl.transform.stage import Stage, read_stage, supersede_by_identifier
-from etl.transform.write import WrittenRule, attach_concepts, concept_table, elements_table, write_rule
+from etl.transform.stage import Stage, coded, read_stage, settle_versions, supersede_by_identifier
+from etl.transform.write import (
+    WrittenRule,
+    fill_tables,
+    index_rows,
+    no_rows,
+    unfold_elements,
+    write_precision,
+    write_rule,
+)
 
 
 @dataclass(frozen=True)
@@ -94,62 +119,124 @@ def transform(
     mappings: Mappings,
     settings: Settings,
     progress: Callable[[str], None] = lambda _: None,
+    *,
+    everything: bool = False,
 ) -> Transformed:
-    """Fills `out.*` and `lin.*` of the work database, which must have the work schema and schema `vocab`."""
+    """Fills `out.*` and `lin.*` of the work database, which must have the work schema and schema `vocab`.
+
+    Rules that no resource asks for are not run, unless `everything` is to be run, to see whether it runs.
+    """
     work.execute("CREATE SCHEMA IF NOT EXISTS stage")
     create_macros(work, settings.key)
     load_systems_and_units(work, mappings.folder)
-    work.execute("CREATE TABLE stage.deleted (site VARCHAR, resource_type VARCHAR, id VARCHAR, n BIGINT, updated VARCHAR)")
-    insert_frame(work, "stage.deleted", landed.deleted)
+    work.execute(
+        "CREATE TABLE stage.deleted (site VARCHAR, resource_type VARCHAR, id VARCHAR, n BIGINT, updated VARCHAR)"
+    )
+    if landed.deleted.height:
+        insert_frame(work, "stage.deleted", landed.deleted)
     present = [stage for stage in stages if landed.shards.get(stage.resource)]
     for stage in present:
         progress(f"read {stage.resource}")
         read_stage(work, stage, landed.shards[stage.resource], settings)
+    settle_versions(work, present, deleted=landed.deleted.height > 0)
     until = settings.data_lock or today()
     say_data_until(work, until)
     index_targets(work, present)
     map_persons(work, [stage for stage in present if stage.resource == "Patient"], settings.link_persons_by)
-    by_type: dict[str, list[Plan]] = {}
-    for stage in present:
-        by_type.setdefault(stage.resource, []).append(stage.plan)
-    written: list[WrittenRule] = []
-    rule_ids = number_rules(stages)
-    _note_rules(work, stages, rule_ids, mappings.sha)
-    for resource in _references_last(processing_order(by_type), present):
-        for stage in (one for one in present if one.resource == resource):
-            progress(f"map {resource}")
-            resolve_references(work, stage, present)
-            _follow(work, stage, present)
-    for resource in processing_order(by_type):
-        for stage in (one for one in present if one.resource == resource):
-            progress(f"write {resource}")
-            written += _write(work, stage, rule_ids)
+    order = processing_order(present)
+    resolve_odd(work, present)
+    for stage in _references_last(order, present):
+        progress(f"map {stage.resource}")
+        resolve_references(work, stage, present)
+        _follow(work, stage, present, everything=everything)
+        if stage.plan.mapping.unique_by:
+            supersede_by_identifier(work, stage)
+    found = look(work, present, everything=everything)
+    progress("resolve codes")
+    unfolded, routes, routed = _resolve(work, present, found)
+    writing = _Writing(work, found, routes, routed, _note_rules(work, stages, mappings.sha), _looked_up(stages))
+    for stage in order:
+        progress(f"write {stage.resource}")
+        writing.write(stage)
+    incomplete, reversed_ends = fill_tables(work, writing.written)
+    write_precision(work, writing.written, found.partial(present))
+    leave_out_the_rowless(work, present)
+    note_unmapped(work, present, unfolded)
     _keep_imputed_dates_in_life(work)
     note_links(work, present)
     return Transformed(
-        outcomes=_outcomes(work, present),
-        incomplete_rows=sum(one.incomplete for one in written),
-        reversed_ends=sum(one.reversed_ends for one in written),
-        noted=_noted(work, present),
+        outcomes=count_outcomes(work, present),
+        incomplete_rows=incomplete,
+        reversed_ends=reversed_ends,
+        noted=count_notes(work, present, found),
         data_until=until,
-        unresolved_references=_unresolved(work, present),
+        unresolved_references=count_unresolved(work, present),
     )
 
 
-def _noted(work: duckdb.DuckDBPyConnection, stages: Sequence[Stage]) -> dict[str, int]:
-    """What mapping files ask to be told of kept resources (`report:`), counted: "Patient: deceased without a date"."""
-    counts: dict[str, int] = {}
+def _resolve(
+    work: duckdb.DuckDBPyConnection, stages: Sequence[Stage], found: Found
+) -> tuple[set[tuple[str, str]], dict[Route, int], set[int]]:
+    """Resolves all codes; gives back the elements that there are, the number of each route, and those with targets."""
+    columns = [
+        CodedColumn(f'SELECT "{one.key}" AS k, site, "{column}" AS c FROM {stage.read}', one.concept)
+        for stage in stages
+        for column, one in coded(stage.plan).items()
+    ]
+    unfolded = set()
+    routes: dict[Route, int] = {}
     for stage in stages:
-        if "noted" not in stage.plan.expressions:
-            continue
-        rows = work.execute(
-            f"SELECT note, count(*) FROM (SELECT unnest(noted) AS note FROM {stage.table} WHERE outcome IS NULL) "
-            "GROUP BY 1"
-        ).fetchall()
-        for note, n in rows:
-            name = f"{stage.resource}: {note}"
-            counts[name] = counts.get(name, 0) + int(n)
-    return dict(sorted(counts.items()))
+        for each in dict.fromkeys(plan.each for plan in stage.plan.rules if plan.each):
+            if found.any(stage, f"each {each}"):
+                unfolded.add((stage.table, each))
+                columns += unfold_elements(work, stage, each)
+        for plan in stage.plan.rules:
+            route = route_of(plan)
+            if route:
+                routes.setdefault(route, len(routes))
+    resolve_concepts(work, columns)
+    return unfolded, routes, route_targets(work, list(routes))
+
+
+def _looked_up(stages: Sequence[Stage]) -> set[str]:
+    """The CDM tables whose rows any rule of any mapping refers to."""
+    return {lookup.table for stage in stages for plan in stage.plan.rules for lookup in plan.lookups.values()}
+
+
+@dataclass
+class _Writing:
+    """The writing of all rules, type by type: what is known before, and what has been written."""
+
+    work: duckdb.DuckDBPyConnection
+    found: Found
+    routes: dict[Route, int]
+    routed: set[int]
+    rule_ids: dict[tuple[str, str], int]
+    looked_up: set[str]
+    written: list[WrittenRule] = field(default_factory=list)
+
+    def write(self, stage: Stage) -> None:
+        """Writes the rows of all rules of a type, those that others take rows of (`row_of`) first."""
+        rows_of: dict[str, WrittenRule] = {}
+        waiting = list(stage.plan.rules)
+        while waiting:
+            plan = next((one for one in waiting if all(link in rows_of for link in one.links)), None)
+            if plan is None:
+                names = ", ".join(one.rule.name for one in waiting)
+                raise MappingError(f"{stage.resource}: the rules {names} wait for each other's rows (row_of)")
+            waiting.remove(plan)
+            rows_of[plan.rule.name] = self._write_rule(stage, plan, rows_of)
+        self.written += rows_of.values()
+
+    def _write_rule(self, stage: Stage, plan: RulePlan, rows_of: dict[str, WrittenRule]) -> WrittenRule:
+        rule_id = self.rule_ids[stage.table, plan.rule.name]
+        if not self.found.fires(stage, plan, self.routes, self.routed):
+            return no_rows(stage, plan, rule_id)
+        indexed = not plan.each and plan.rule.table in self.looked_up
+        done = write_rule(self.work, stage, plan, rule_id, self.routes, rows_of, indexed=indexed)
+        if indexed:
+            index_rows(self.work, done, parts=self.found.any(stage, "parts"))
+        return done
 
 
 def _keep_imputed_dates_in_life(work: duckdb.DuckDBPyConnection) -> None:
@@ -169,10 +256,10 @@ def _keep_imputed_dates_in_life(work: duckdb.DuckDBPyConnection) -> None:
         )
 
 
-def _references_last(order: list[str], present: Sequence[Stage]) -> list[str]:
+def _references_last(order: Sequence[Stage], present: Sequence[Stage]) -> list[Stage]:
     """Types whose stage tables others still read while they resolve come last."""
     read_by_others = {r.referrer for stage in present for r in stage.plan.referrals.values()}
-    return sorted(order, key=lambda kind: kind in read_by_others)
+    return sorted(order, key=lambda stage: stage.resource in read_by_others)
 
 
 def today() -> date:
@@ -186,22 +273,27 @@ def number_rules(stages: Sequence[Stage]) -> dict[tuple[str, str], int]:
     return {name: number for number, name in enumerate(names, start=1)}
 
 
-def _note_rules(
-    work: duckdb.DuckDBPyConnection, stages: Sequence[Stage], numbers: dict[tuple[str, str], int], sha: str
-) -> None:
-    rows = [
-        (numbers[stage.table, plan.rule.name], stage.resource, plan.rule.name, plan.rule.table, sha)
+def _note_rules(work: duckdb.DuckDBPyConnection, stages: Sequence[Stage], sha: str) -> dict[tuple[str, str], int]:
+    """Numbers the rules, also into `lin.rule`."""
+    numbers = number_rules(stages)
+    rows = ", ".join(
+        f"({numbers[stage.table, plan.rule.name]}, {quote(stage.resource)}, {quote(plan.rule.name)}, "
+        f"{quote(plan.rule.table)}, {quote(sha)})"
         for stage in stages
         for plan in stage.plan.rules
-    ]
-    names = ["rule_id", "resource_type", "rule", "table_name", "mapping_sha"]
-    insert_frame(work, "lin.rule", pl.DataFrame(rows, schema=names, orient="row"))
+    )
+    if rows:
+        work.execute(f"INSERT INTO lin.rule VALUES {rows}")
+    return numbers
 
 
-def _follow(work: duckdb.DuckDBPyConnection, stage: Stage, stages: Sequence[Stage]) -> None:
+def _follow(work: duckdb.DuckDBPyConnection, stage: Stage, stages: Sequence[Stage], *, everything: bool) -> None:
     """Coding sets of concepts that are read from a referenced or contained resource."""
     for concept in [one for one in stage.plan.concepts.values() if one.follows]:
         for name in concept.follows:
+            asked = work.execute(f'SELECT 1 FROM {stage.read} WHERE "r_{name}" IS NOT NULL LIMIT 1').fetchone()
+            if not asked and not everything:
+                continue
             follow = stage.plan.follows[name]
             others = " UNION ALL ".join(
                 f'SELECT site, id, "{followed_column(follow.path)}" AS c FROM {other.read} WHERE newest'
@@ -210,116 +302,12 @@ def _follow(work: duckdb.DuckDBPyConnection, stage: Stage, stages: Sequence[Stag
             )
             nothing = "SELECT NULL::VARCHAR AS site, NULL::VARCHAR AS id, NULL::coding_set AS c WHERE false"
             work.execute(
-                f"""UPDATE {stage.read} SET "{concept.column}" = v.c FROM (
-                      SELECT s.n, coalesce(s."{concept.column}", {follow.contained}, o.c) AS c FROM {stage.table} s
-                      LEFT JOIN ({others or nothing}) o ON o.site = s.site AND o.id = s."ri_{name}"
-                        AND s."rt_{name}" = {quote(follow.to)}
-                      WHERE s."r_{name}" IS NOT NULL) v
+                f"""UPDATE {stage.read} SET "{concept.column}" = v.c, "{concept.key}" = v.k FROM (
+                      SELECT n, c, {key_of(concept.concept, "c")} AS k FROM (
+                        SELECT s.n, s.site, coalesce(s."{concept.column}", {follow.contained}, o.c) AS c
+                        FROM {stage.table} s
+                        LEFT JOIN ({others or nothing}) o ON o.site = s.site AND o.id = s."ri_{name}"
+                          AND s."rt_{name}" = {quote(follow.to)}
+                        WHERE s."r_{name}" IS NOT NULL)) v
                     WHERE v.n = {stage.read}.n"""
             )
-
-
-def _write(work: duckdb.DuckDBPyConnection, stage: Stage, rule_ids: dict[tuple[str, str], int]) -> list[WrittenRule]:
-    if stage.plan.mapping.unique_by:
-        supersede_by_identifier(work, stage)
-    concept_tables = attach_concepts(work, stage)
-    written: list[WrittenRule] = []
-    rows_of: dict[str, str] = {}
-    waiting = list(stage.plan.rules)
-    while waiting:
-        plan = next((one for one in waiting if all(link in rows_of for link in one.links)), None)
-        if plan is None:
-            names = ", ".join(one.rule.name for one in waiting)
-            raise MappingError(f"{stage.resource}: the rules {names} wait for each other's rows (row_of)")
-        waiting.remove(plan)
-        done = write_rule(work, stage, plan, rule_ids[stage.table, plan.rule.name], concept_tables, rows_of)
-        rows_of[plan.rule.name] = done.rows
-        written.append(done)
-    _leave_out_the_rowless(work, stage, written)
-    _note_unmapped(work, stage, concept_tables)
-    return written
-
-
-def _leave_out_the_rowless(work: duckdb.DuckDBPyConnection, stage: Stage, written: Sequence[WrittenRule]) -> None:
-    """A resource that no rule gave a row is skipped, with a reason; its tables of rows are no longer needed."""
-    having = " UNION ".join(f"SELECT _n FROM {one.rows}" for one in written) or "SELECT NULL AS _n WHERE false"
-    work.execute(
-        f"UPDATE {stage.keys} SET outcome = 'skipped|no rule gives a row' WHERE outcome IS NULL AND n NOT IN ({having})"
-    )
-    for one in written:
-        work.execute(f"DROP TABLE {one.rows}")
-
-
-def _note_unmapped(work: duckdb.DuckDBPyConnection, stage: Stage, concept_tables: dict[str, str]) -> None:
-    """The work list: source codes of the resources that are kept without a standard concept, with their counts."""
-    values = {one.column for one in stage.plan.concepts.values() if one.concept.kind == "value"}
-    for column, table in concept_tables.items():
-        source = f'SELECT n, site, outcome, "{column}" AS c FROM {stage.table}'
-        _note_one(work, stage, column.removeprefix("c_"), source, table, is_value=column in values)
-    for plan in stage.plan.rules:
-        for concept in plan.each_concepts.values():
-            elements = elements_table(stage, plan)
-            source = (
-                f'SELECT k.n, site, k.outcome, e."{concept.column}" AS c FROM {elements} JOIN {stage.keys} k USING (n)'
-            )
-            name, is_value = f"{plan.rule.name}.{concept.name}", concept.concept.kind == "value"
-            _note_one(work, stage, name, source, concept_table(stage, plan, concept), is_value=is_value)
-
-
-def _note_one(
-    work: duckdb.DuckDBPyConnection, stage: Stage, element: str, source: str, table: str, *, is_value: bool
-) -> None:
-    """A text value with a digit in it is a result, no code; a code that a map sends to "None" has been looked at."""
-    result = r"r.source_value = r.source_name AND regexp_matches(r.code, '\p{Nd}')" if is_value else "false"
-    work.execute(
-        f"""INSERT INTO lin.unmapped
-            SELECT s.n, s.site, {quote(stage.resource)}, {quote(element)}, r.vocabulary,
-                   coalesce(r.source_value, r.code), r.source_name, count(*)
-            FROM ({source}) s JOIN {table} r ON r.k = hash(s.site, s.c)
-            WHERE s.outcome IS NULL AND r.standard = 0 AND NOT ({result})
-              AND NOT EXISTS (SELECT 1 FROM vocab.code_map m WHERE m.source_vocabulary_id = r.vocabulary
-                              AND m.source_code = r.code AND m.site IN (s.site, '') AND m.target_vocabulary_id = 'None')
-            GROUP BY ALL"""
-    )
-
-
-def _outcomes(work: duckdb.DuckDBPyConnection, stages: Sequence[Stage]) -> pl.DataFrame:
-    """Outcome of every landed resource, also into `led.resource` and `lin.resource`."""
-    for stage in stages:
-        work.execute(
-            f"""INSERT INTO led.resource
-                SELECT n, site, {quote(stage.resource)}, id, url, version, updated, hash, file, "at",
-                       CASE WHEN outcome IS NULL THEN 'kept' ELSE split_part(outcome, '|', 1) END,
-                       nullif(split_part(outcome, '|', 2), '') FROM {stage.table}"""
-        )
-        work.execute(
-            f"""INSERT INTO lin.resource
-                SELECT n, site, {quote(stage.resource)}, id, version, updated, f.sha256, "at" FROM {stage.table} s
-                LEFT JOIN (SELECT file, any_value(sha256) AS sha256 FROM led.file GROUP BY file) f USING (file)
-                WHERE outcome IS NULL"""
-        )
-    return work.execute(
-        "SELECT site, resource_type, outcome, reason, count(*) AS n FROM led.resource GROUP BY ALL ORDER BY ALL"
-    ).pl()
-
-
-def _unresolved(work: duckdb.DuckDBPyConnection, stages: Sequence[Stage]) -> pl.DataFrame:
-    """References of kept resources to something that has no row: by site, type and element."""
-    counts = []
-    for stage in stages:
-        for rule in stage.plan.rules:
-            for lookup in rule.lookups.values():
-                one = f"""SELECT s.site, {quote(stage.resource)} AS resource_type, {quote(lookup.reference)} AS element,
-                                 count(*) AS n
-                          FROM {stage.table} s
-                          LEFT JOIN stage.ids i ON i.table_name = {quote(lookup.table)} AND i.site = s.site
-                            AND i.type = s."rt_{lookup.reference}" AND i.id = s."ri_{lookup.reference}"
-                          WHERE s.outcome IS NULL AND i.row_id IS NULL AND s."{"r_" + lookup.reference}" IS NOT NULL
-                          GROUP BY s.site"""
-                detail = lookup.table == "visit_detail"  # most visits have no parts: nothing is missing
-                if lookup.reference not in stage.plan.referrals and not detail and one not in counts:
-                    counts.append(one)
-    nothing = (
-        "SELECT NULL::VARCHAR AS site, NULL::VARCHAR AS resource_type, NULL::VARCHAR AS element, 0 AS n WHERE false"
-    )
-    return work.execute(f"SELECT * FROM ({' UNION ALL '.join(counts) or nothing}) WHERE n > 0 ORDER BY ALL").pl()

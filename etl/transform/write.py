@@ -5,161 +5,130 @@ target, so that it is the same in every run and on every worker. The first targe
 reference to the row can be made without knowing its concept.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import duckdb
 
 import etl.cdm
 from etl.mapping.fhirpath_sql import quote
-from etl.transform.concepts import resolve_concept
-from etl.transform.plan import FAN_OUT_TABLES, ConceptPlan, RulePlan
+from etl.transform.concepts import CodedColumn, Route, key_of, route_of
+from etl.transform.plan import ConceptPlan, RulePlan, concept_alias
 from etl.transform.stage import Stage
 
 
 @dataclass(frozen=True)
 class WrittenRule:
-    """One rule's rows: `table` holds them with `_n` (the landed number) beside the CDM columns."""
+    """One rule's rows: the table `rows` holds them with `_n` (the landed number) and `_lacking` beside `columns`.
+
+    `_lacking` rows have no value where the CDM requires one: they are counted and never leave this table. `key` is the
+    column that lineage knows the row by.
+    """
 
     rule_id: int
-    rule: str
-    cdm_table: str
+    stage: Stage
+    plan: RulePlan
     rows: str
-    incomplete: int
-    reversed_ends: int = 0
+    key: str
+    columns: tuple[str, ...]
+
+    @property
+    def cdm_table(self) -> str:
+        """The CDM table that the rows are for."""
+        return self.plan.rule.table
 
 
-def elements_table(stage: Stage, plan: RulePlan) -> str:
-    """The table with the elements of a `for_each` rule."""
-    return f'stage."{stage.table.removeprefix("stage.")}_{plan.rule.name}_elements"'
+def elements_table(stage: Stage, each: str) -> str:
+    """The table with the elements (`e`) of the stage column that rules with the same `for_each` share."""
+    return f'stage."{stage.name}_{each}"'
 
 
-def concept_table(stage: Stage, plan: RulePlan, concept: ConceptPlan) -> str:
-    """The table with the resolved coding sets of a concept that a `for_each` rule reads from its elements."""
-    return f'stage."{stage.table.removeprefix("stage.")}_{plan.rule.name}_{concept.column}"'
+def each_concepts(stage: Stage, each: str) -> dict[str, ConceptPlan]:
+    """The concepts that rules read from these elements, by their place in the element."""
+    return {one.column: one for plan in stage.plan.rules if plan.each == each for one in plan.each_concepts.values()}
 
 
-def attach_concepts(work: duckdb.DuckDBPyConnection, stage: Stage) -> dict[str, str]:
-    """Resolves the concepts of the resource grain; gives back the resolved table of each stage column."""
-    plan = stage.plan
-    concepts = {one.column: one for one in plan.concepts.values()}
-    for rule in plan.rules:
-        concepts |= {one.column: one for one in rule.concepts.values()}
-    tables = {}
-    for column, one in concepts.items():
-        table = f'stage."{stage.table.removeprefix("stage.")}_{column}"'
-        resolve_concept(
-            work, table, f'SELECT site, "{column}" AS c FROM {stage.table} WHERE outcome IS NULL', one.concept
-        )
-        tables[column] = table
-    return tables
+def unfold_elements(work: duckdb.DuckDBPyConnection, stage: Stage, each: str) -> list[CodedColumn]:
+    """Makes the table of a stage column's elements, with the keys of their coding sets; gives back those sets."""
+    table = elements_table(stage, each)
+    concepts = each_concepts(stage, each)
+    keys = "".join(
+        f', {key_of(one.concept, f"e.{_quoted([one.column])[0]}")} AS "{one.key}"' for one in concepts.values()
+    )
+    work.execute(
+        f'CREATE TABLE {table} AS SELECT n, site, e, place{keys} FROM (SELECT n, site, unnest("{each}", '
+        f'recursive := false) AS e, generate_subscripts("{each}", 1) AS place FROM {stage.table} WHERE outcome IS NULL)'
+    )
+    return [
+        CodedColumn(f'SELECT "{one.key}" AS k, site, e."{one.column}" AS c FROM {table}', one.concept)
+        for one in concepts.values()
+    ]
 
 
 def write_rule(
-    work: duckdb.DuckDBPyConnection, stage: Stage, plan: RulePlan, rule_id: int, concept_tables: dict[str, str],
-    rows_of: dict[str, str],
+    work: duckdb.DuckDBPyConnection, stage: Stage, plan: RulePlan, rule_id: int, routes: dict[Route, int],
+    rows_of: dict[str, WrittenRule], *, indexed: bool,
 ) -> WrittenRule:  # fmt: skip
-    """Appends a rule's rows to `out.*` and `lin.cdm_row`; gives back where they stand with their landed numbers."""
-    name = stage.table.removeprefix("stage.")
-    table = f'stage."{name}_rows_{plan.rule.name}"'
-    if not _has_targets(work, plan, concept_tables):
-        work.execute(f"CREATE TABLE {table} (_n BIGINT, _key BIGINT)")
-        return WrittenRule(rule_id, plan.rule.name, plan.rule.table, table, 0)
-    source, joins = _source(work, stage, plan, name, concept_tables)
-    joins += _references(plan)
-    joins += [
-        f"LEFT JOIN (SELECT _n, min(_key) AS row_id FROM {rows_of[link]} GROUP BY _n) l_{number} ON l_{number}._n = s.n"
-        for number, link in enumerate(plan.links)
-    ]
-    key = etl.cdm.KEYS.get(plan.rule.table)
-    selected = {column: sql for column, sql in plan.columns.items() if column != key}
-    person = "s.k_person" if plan.rule.table == "person" else _key_sql(stage, plan)
-    if key:
-        selected = {key: person, **selected}
-    elif plan.rule.table in etl.cdm.ROW_KEYS:
-        person = plan.columns[etl.cdm.ROW_KEYS[plan.rule.table]]
-    columns = "".join(f', {sql} AS "{column}"' for column, sql in selected.items())
-    work.execute(
-        f"CREATE TABLE {table} AS SELECT s.n AS _n, {person} AS _key{columns} FROM {source} {' '.join(joins)} "
-        f"WHERE s.outcome IS NULL{f' AND {plan.when}' if plan.when else ''}"
-    )
-    incomplete = _drop_incomplete(work, table, plan.rule.table)
-    reversed_ends = _mend_ends(work, table, plan.rule.table)
-    work.execute(f"INSERT INTO out.{plan.rule.table} BY NAME SELECT * EXCLUDE (_n, _key) FROM {table}")
-    work.execute(
-        f"INSERT INTO lin.cdm_row SELECT {quote(plan.rule.table)}, _key, {rule_id}, _n FROM {table} "
-        "WHERE _key IS NOT NULL"
-    )
-    _write_precision(work, stage, plan, table)
-    if not plan.rule.for_each:
-        _index_rows(work, stage, plan, table)
-    return WrittenRule(rule_id, plan.rule.name, plan.rule.table, table, incomplete, reversed_ends)
+    """Makes a rule's rows; `rows_of` holds the rules of the type that were written before, for `row_of`.
 
-
-def _has_targets(work: duckdb.DuckDBPyConnection, plan: RulePlan, concept_tables: dict[str, str]) -> bool:
-    """Whether any code of these resources leads to a domain that this rule takes."""
-    concept = plan.concepts.get(plan.rule.concept or "")
-    if concept is None or not plan.rule.domains or plan.rule.unmapped:
-        return True
-    domains = ", ".join(quote(domain) for domain in plan.rule.domains)
-    found = work.execute(
-        f"SELECT 1 FROM {concept_tables[concept.column]} "
-        f"WHERE len(list_filter(targets, lambda o: o.domain IN ({domains}))) > 0 LIMIT 1"
-    ).fetchone()
-    return found is not None
-
-
-def _source(
-    work: duckdb.DuckDBPyConnection, stage: Stage, plan: RulePlan, name: str, concept_tables: dict[str, str]
-) -> tuple[str, list[str]]:
-    """FROM clause: resource rows, their elements, the concepts, and the routed targets."""
-    joins = []
-    source = f"{stage.table} s"
-    if plan.each:
-        elements = elements_table(stage, plan)
-        work.execute(
-            f'CREATE TABLE {elements} AS SELECT n, site, unnest("{plan.each}", recursive := false) AS e, '
-            f'generate_subscripts("{plan.each}", 1) AS place FROM {stage.table} WHERE outcome IS NULL'
-        )
-        source += f" JOIN {elements} el ON el.n = s.n"
-        for concept in plan.each_concepts.values():
-            table = concept_table(stage, plan, concept)
-            resolve_concept(work, table, f'SELECT site, e."{concept.column}" AS c FROM {elements}', concept.concept)
-            joins.append(_concept_join(concept, table, f'e."{concept.column}"'))
-    for concept in plan.concepts.values():
-        joins.append(_concept_join(concept, concept_tables[concept.column], f's."{concept.column}"'))
-    if plan.rule.concept and plan.rule.domains:
-        joins.append(_targets(plan))
-    return source, joins
-
-
-def _concept_join(concept: ConceptPlan, table: str, column: str) -> str:
-    absent = "NULL" if concept.concept.kind in {"unit", "value"} else "0"
-    parts = (
-        f"CASE WHEN {column} IS NULL THEN {absent} ELSE r.standard END AS standard, "
-        "coalesce(r.source, 0) AS source, r.source_value, r.source_name, r.domain, r.value, r.unit_default, "
-        "r.unit_default_source, r.targets"
-    )
-    return (
-        f"LEFT JOIN {table} r_{concept.name} ON {column} IS NOT NULL AND r_{concept.name}.k = hash(s.site, {column}) "
-        f'CROSS JOIN LATERAL (SELECT {parts.replace("r.", f"r_{concept.name}.")}) "c_{concept.name}"'
-    )
-
-
-def _targets(plan: RulePlan) -> str:
-    """The targets that this rule's table takes; a row without any standard concept goes to the `unmapped` rule."""
+    `indexed`: whether `index_rows` will be asked for them.
+    """
     rule = plan.rule
-    whole = f'coalesce("c_{rule.concept}".targets, [])'
-    mine = f"list_filter({whole}, lambda o: o.domain IN ({', '.join(quote(domain) for domain in rule.domains)}))"
-    if rule.table not in FAN_OUT_TABLES:
-        mine = f"{mine}[1:1]"
-    if rule.unmapped:
-        claimed = ", ".join(quote(domain) for domain in plan.claimed)
-        none = f"len(list_filter({whole}, lambda o: o.domain IN ({claimed}))) = 0"
-        mine = f"CASE WHEN {none} THEN [{{'id': 0::BIGINT, 'domain': NULL::VARCHAR}}] ELSE {mine} END"
-    return (
-        f"CROSS JOIN LATERAL (SELECT unnest({mine}) AS target, generate_subscripts({mine}, 1) AS place) tt "
-        "CROSS JOIN LATERAL (SELECT tt.target.id AS id, tt.place AS place) t"
+    table = f'stage."{stage.name}_rows_{rule.name}"'
+    key = etl.cdm.ROW_KEYS.get(rule.table, "_key")
+    selected = dict(plan.columns)
+    if key != "person_id":
+        selected = {key: _key_sql(stage, plan)} | {name: sql for name, sql in selected.items() if name != key}
+    elif rule.table == "person":
+        selected |= {key: "s.k_person"}
+    source = " ".join([f"{stage.table} s", *_joins(stage, plan, routes, rows_of)])
+    columns = "".join(f', {sql} AS "{column}"' for column, sql in selected.items())
+    required = [name for name in etl.cdm.required_columns(rule.table) if name in selected]
+    lacking = " OR ".join(f'"{name}" IS NULL' for name in required) or "false"
+    work.execute(
+        f"CREATE TABLE {table} AS SELECT *, {lacking} AS _lacking FROM ("
+        f"SELECT s.n AS _n{', s.site AS _site, s.id AS _id' if indexed else ''}{columns} FROM {source} "
+        f"WHERE s.outcome IS NULL{f' AND {plan.when}' if plan.when else ''})"
     )
+    return WrittenRule(rule_id, stage, plan, table, key, tuple(name for name in selected if name != "_key"))
+
+
+def no_rows(stage: Stage, plan: RulePlan, rule_id: int) -> WrittenRule:
+    """The answer of a rule that none of the resources can fire."""
+    return WrittenRule(rule_id, stage, plan, "", etl.cdm.ROW_KEYS.get(plan.rule.table, "_key"), ())
+
+
+def _joins(
+    stage: Stage, plan: RulePlan, routes: dict[Route, int], rows_of: dict[str, WrittenRule]
+) -> list[str]:  # fmt: skip
+    """What a rule's rows are joined from, beside the resource: elements, targets, concepts, references, other rows."""
+    joins = []
+    keys = {one.name: f's."{one.key}"' for one in plan.concepts.values()}
+    if plan.each:
+        joins.append(f"JOIN {elements_table(stage, plan.each)} el ON el.n = s.n")
+        keys |= {one.name: f'el."{one.key}"' for one in plan.each_concepts.values()}
+    route = route_of(plan)
+    if route:
+        key = keys[str(plan.rule.concept)]
+        at = f"coalesce({key}, 0)" if route.unmapped else key
+        joins.append(f"JOIN stage.routes t ON t.route = {routes[route]} AND t.k = {at}")
+    said = " ".join([*plan.columns.values(), plan.when or ""])
+    for name, key in keys.items():
+        if f"{concept_alias(name)}." in said:
+            joins.append(f"LEFT JOIN stage.concepts {concept_alias(name)} ON {concept_alias(name)}.k = {key}")
+    joins += [
+        f"LEFT JOIN stage.ids {alias} ON {alias}.table_name = {quote(lookup.table)} AND {alias}.site = s.site "
+        f'AND {alias}.type = s."rt_{lookup.reference}" AND {alias}.id = s."ri_{lookup.reference}"'
+        for alias, lookup in plan.lookups.items()
+    ]
+    return joins + [_link(number, rows_of[link]) for number, link in enumerate(plan.links)]
+
+
+def _link(number: int, other: WrittenRule) -> str:
+    rows = "SELECT NULL::BIGINT AS _n, NULL::BIGINT AS row_id WHERE false"
+    if other.rows:
+        rows = f'SELECT _n, min("{other.key}") AS row_id FROM {other.rows} WHERE NOT _lacking GROUP BY _n'
+    return f"LEFT JOIN ({rows}) l_{number} ON l_{number}._n = s.n"
 
 
 def _key_sql(stage: Stage, plan: RulePlan) -> str:
@@ -171,67 +140,18 @@ def _key_sql(stage: Stage, plan: RulePlan) -> str:
     )
 
 
-def _references(plan: RulePlan) -> list[str]:
-    return [
-        f"LEFT JOIN stage.ids {alias} ON {alias}.table_name = {quote(lookup.table)} AND {alias}.site = s.site "
-        f'AND {alias}.type = s."rt_{lookup.reference}" AND {alias}.id = s."ri_{lookup.reference}"'
-        for alias, lookup in plan.lookups.items()
-    ]
+def index_rows(work: duckdb.DuckDBPyConnection, done: WrittenRule, *, parts: bool) -> None:
+    """Makes the rows findable for references from other resources; a part of a visit counts to its whole visit.
 
-
-def _drop_incomplete(work: duckdb.DuckDBPyConnection, table: str, cdm_table: str) -> int:
-    """Rows that lack what the CDM requires are not written; gives back how many."""
-    have = {row[0] for row in work.execute(f"DESCRIBE {table}").fetchall()}
-    lacking = " OR ".join(f'"{name}" IS NULL' for name in etl.cdm.required_columns(cdm_table) if name in have)
-    if not lacking:
-        return 0
-    found = work.execute(f"SELECT count(*) FROM {table} WHERE {lacking}").fetchone()
-    if found and found[0]:
-        work.execute(f"DELETE FROM {table} WHERE {lacking}")
-    return int(found[0]) if found else 0
-
-
-def _mend_ends(work: duckdb.DuckDBPyConnection, table: str, cdm_table: str) -> int:
-    """Ends before their start: a required one becomes the start, another one is left out; gives back how many.
-
-    Nobody can say which of the two dates is wrong; the start stays, and the count is reported (DECISIONS 18).
+    `parts`: whether any resource of the type says that it is a part of another one.
     """
-    have = {row[0] for row in work.execute(f"DESCRIBE {table}").fetchall()}
-    found = 0
-    start, end = etl.cdm.EVENT_DATES.get(cdm_table, ("", None))
-    for first, last in ((start, end), (f"{start}time", f"{end}time")):
-        if first not in have or last not in have:
-            continue
-        better = f'"{first}"' if last in etl.cdm.required_columns(cdm_table) else "NULL"
-        changed = work.execute(
-            f'UPDATE {table} SET "{last}" = {better} WHERE "{last}" < "{first}" RETURNING 1'
-        ).fetchall()
-        found = max(found, len(changed))
-    return found
-
-
-def _write_precision(work: duckdb.DuckDBPyConnection, stage: Stage, plan: RulePlan, table: str) -> None:
-    """Dates that the source gave only as year or month: how precise they were, outside the CDM."""
-    for column, (field, source) in plan.precisions.items():
-        text = source.removeprefix("s.")
-        work.execute(
-            f"""INSERT INTO lin.precision
-                SELECT {quote(plan.rule.table)}, r._key, {quote(column)}, fhir_precision(s.{text}, s.zone),
-                       {quote(field)}
-                FROM {table} r JOIN {stage.table} s ON s.n = r._n
-                WHERE length(s.{text}) < 10 AND r._key IS NOT NULL"""
-        )
-
-
-def _index_rows(work: duckdb.DuckDBPyConnection, stage: Stage, plan: RulePlan, table: str) -> None:
-    """Makes the rows findable for references from other resources; a part of a visit counts to its whole visit."""
-    cdm_table = plan.rule.table
+    stage, kind = done.stage, quote(done.stage.resource)
     work.execute(
-        f"INSERT INTO stage.ids SELECT {quote(cdm_table)}, s.site, {quote(stage.resource)}, s.id, min(r._key) "
-        f"FROM {table} r JOIN {stage.table} s ON s.n = r._n GROUP BY s.site, s.id"
+        f'INSERT INTO stage.ids SELECT {quote(done.cdm_table)}, _site, {kind}, _id, min("{done.key}") '
+        f"FROM {done.rows} WHERE NOT _lacking GROUP BY _site, _id"
     )
-    own = next((one.name for one in stage.plan.references.values() if one.to == (stage.resource,)), None)
-    if cdm_table == "visit_occurrence" and own is not None:
+    own = own_reference(stage)
+    if done.cdm_table == "visit_occurrence" and own is not None and parts:
         work.execute(
             f"""INSERT INTO stage.ids
                 WITH RECURSIVE chain AS (
@@ -241,10 +161,93 @@ def _index_rows(work: duckdb.DuckDBPyConnection, stage: Stage, plan: RulePlan, t
                   SELECT c.site, c.id, s."ri_{own}", c.level + 1 FROM chain c
                   JOIN {stage.table} s ON s.site = c.site AND s.id = c.above
                   WHERE s."ri_{own}" IS NOT NULL AND c.level < 20)
-                SELECT 'visit_occurrence', c.site, {quote(stage.resource)}, c.id, any_value(i.row_id) FROM chain c
+                SELECT 'visit_occurrence', c.site, {kind}, c.id, any_value(i.row_id) FROM chain c
                 JOIN stage.ids i ON i.table_name = 'visit_occurrence' AND i.site = c.site
-                  AND i.type = {quote(stage.resource)} AND i.id = c.above
+                  AND i.type = {kind} AND i.id = c.above
                 WHERE NOT EXISTS (SELECT 1 FROM stage.ids o WHERE o.table_name = 'visit_occurrence' AND o.site = c.site
-                                  AND o.type = {quote(stage.resource)} AND o.id = c.id)
+                                  AND o.type = {kind} AND o.id = c.id)
                 GROUP BY c.site, c.id"""
         )
+
+
+def own_reference(stage: Stage) -> str | None:
+    """The reference of a type to another resource of the type (Encounter.partOf)."""
+    return next((one.name for one in stage.plan.references.values() if one.to == (stage.resource,)), None)
+
+
+# --- from the rules' rows to the tables of the CDM ---------------------------------------------------------------
+
+
+def fill_tables(work: duckdb.DuckDBPyConnection, written: Sequence[WrittenRule]) -> tuple[int, int]:
+    """Fills `out.*` and `lin.cdm_row` with all rules' rows; gives back how many lacked a value, and reversed ends."""
+    filled = [one for one in written if one.rows]
+    if not filled:
+        return 0, 0
+    lineage = " UNION ALL ".join(
+        f'SELECT {quote(one.cdm_table)}, "{one.key}", {one.rule_id}, _n FROM {one.rows} '
+        f'WHERE NOT _lacking AND "{one.key}" IS NOT NULL'
+        for one in filled
+    )
+    work.execute(f"INSERT INTO lin.cdm_row {lineage}")
+    for table in dict.fromkeys(one.cdm_table for one in filled):
+        rules = [one for one in filled if one.cdm_table == table]
+        columns = dict.fromkeys(column for one in rules for column in one.columns)
+        mended = {end: sql for start, end, sql in _ends(table) if start in columns and end in columns}
+        rows = " UNION ALL BY NAME ".join(
+            f"SELECT {', '.join(_quoted(one.columns))} FROM {one.rows} WHERE NOT _lacking" for one in rules
+        )
+        selected = ", ".join(f'{mended.get(column, _quoted([column])[0])} AS "{column}"' for column in columns)
+        work.execute(f"INSERT INTO out.{table} BY NAME SELECT {selected} FROM ({rows})")
+    return _counted(work, filled)
+
+
+def _quoted(names: Sequence[str]) -> list[str]:
+    return [f'"{name}"' for name in names]
+
+
+def _ends(table: str) -> list[tuple[str, str, str]]:
+    """(start, end, SQL of the end): before its start a required end becomes the start, another one is left out.
+
+    Nobody can say which of the two dates is wrong; the start stays, and the count is reported (DECISIONS 18).
+    """
+    start, end = etl.cdm.EVENT_DATES.get(table, ("", None))
+    if end is None:
+        return []
+    required = etl.cdm.required_columns(table)
+    pairs = ((start, end), (f"{start}time", f"{end}time"))
+    better = {last: f'"{first}"' if last in required else "NULL" for first, last in pairs}
+    return [
+        (first, last, f'CASE WHEN "{last}" < "{first}" THEN {better[last]} ELSE "{last}" END') for first, last in pairs
+    ]
+
+
+def _counted(work: duckdb.DuckDBPyConnection, written: Sequence[WrittenRule]) -> tuple[int, int]:
+    """Rows that lack what the CDM requires, and rows whose end stands before their start."""
+    counts = []
+    for one in written:
+        pairs = [(start, end) for start, end, _ in _ends(one.cdm_table) if {start, end} <= set(one.columns)]
+        found = [f'count(*) FILTER (NOT _lacking AND "{end}" < "{start}")' for start, end in pairs]
+        ends = f"greatest({', '.join(found)})" if found else "0"
+        counts.append(f"SELECT count(*) FILTER (_lacking) AS lacking, {ends} AS ends FROM {one.rows}")
+    row = work.execute(f"SELECT sum(lacking), sum(ends) FROM ({' UNION ALL '.join(counts)})").fetchone()
+    return (int(row[0]), int(row[1])) if row else (0, 0)
+
+
+def write_precision(
+    work: duckdb.DuckDBPyConnection, written: Sequence[WrittenRule], partial: set[tuple[str, str]]
+) -> None:
+    """Dates that the source gave only as year or month: how precise they were, outside the CDM.
+
+    `partial`: the (stage table, field) pairs in which there is any such date.
+    """
+    selects = []
+    for one in written:
+        for column, (field, source) in one.plan.precisions.items():
+            if one.rows and (one.stage.table, field) in partial:
+                selects.append(
+                    f'SELECT {quote(one.cdm_table)}, r."{one.key}", {quote(column)}, fhir_precision({source}, s.zone), '
+                    f"{quote(field)} FROM {one.rows} r JOIN {one.stage.read} s ON s.n = r._n "
+                    f'WHERE NOT r._lacking AND length({source}) < 10 AND r."{one.key}" IS NOT NULL'
+                )
+    if selects:
+        work.execute(f"INSERT INTO lin.precision {' UNION ALL '.join(selects)}")

@@ -45,7 +45,7 @@ def test_vocabularies_that_the_data_asks_for_are_missed(hospital: Any, athena: P
     shutil.copy(database_path(hospital.database), copy)
     with duckdb.connect(str(copy)) as connection:
         connection.execute(
-            "INSERT INTO lineage.unmapped VALUES ('SITE9', 'Condition', 'code', 'ICD10GM', 'D46', 'x', 3)"
+            "INSERT INTO lineage.unmapped VALUES (1, 'SITE9', 'Condition', 'code', 'ICD10GM', 'D46', 'x', 3)"
         )
     text = problems(athena, database=f"duckdb:///{copy}")
     assert text == "vocabulary 'ICD10GM' is missing, and 1 codes of the data (3 times) are of it"

@@ -1,0 +1,151 @@
+"""What became of everything: the fate of each resource, codes without a concept, references to nothing, notes."""
+
+from collections.abc import Sequence
+
+import duckdb
+import polars as pl
+
+from etl.mapping.fhirpath_sql import quote
+from etl.transform.plan import ConceptPlan
+from etl.transform.probe import Found
+from etl.transform.stage import Stage, coded
+from etl.transform.write import elements_table
+
+
+def leave_out_the_rowless(work: duckdb.DuckDBPyConnection, stages: Sequence[Stage]) -> None:
+    """A resource that no rule gave a row is skipped, with a reason."""
+    if not stages:
+        return
+    without = " UNION ALL ".join(
+        f"SELECT {number} AS stage, n FROM {stage.keys} WHERE outcome IS NULL" for number, stage in enumerate(stages)
+    )
+    work.execute(
+        f"""CREATE OR REPLACE TEMP TABLE rowless AS SELECT * FROM ({without}) k
+            ANTI JOIN lin.cdm_row r ON r.resource_no = k.n"""
+    )
+    for (number,) in work.execute("SELECT DISTINCT stage FROM rowless").fetchall():
+        work.execute(
+            f"UPDATE {stages[number].keys} SET outcome = 'skipped|no rule gives a row' "
+            f"WHERE n IN (SELECT n FROM rowless WHERE stage = {number})"
+        )
+
+
+def note_unmapped(work: duckdb.DuckDBPyConnection, stages: Sequence[Stage], unfolded: set[tuple[str, str]]) -> None:
+    """The work list: source codes of the resources that are kept without a standard concept, with their counts.
+
+    A text value with a digit in it is a result, no code; a code that a map sends to "None" has been looked at.
+    """
+    sources = []
+    for stage in stages:
+        columns = coded(stage.plan)
+        if columns:
+            sources.append(
+                _keyed(stage, stage.table, [(one.removeprefix("c_"), plan) for one, plan in columns.items()])
+            )
+        for rule in stage.plan.rules:
+            if rule.each_concepts and (stage.table, rule.each) in unfolded:
+                elements = f"(SELECT e.*, k.outcome FROM {elements_table(stage, str(rule.each))} e "
+                elements += f"JOIN {stage.keys} k USING (n))"
+                named = [(f"{rule.rule.name}.{one.name}", one) for one in rule.each_concepts.values()]
+                sources.append(_keyed(stage, elements, named))
+    if not sources:
+        return
+    work.execute(
+        f"""INSERT INTO lin.unmapped
+            WITH missing AS (
+              SELECT k, vocabulary, coalesce(source_value, code) AS source_code, source_name, code,
+                     source_value = source_name AND regexp_matches(code, '\\p{{Nd}}') AS is_result
+              FROM stage.concepts WHERE standard = 0)
+            SELECT s.n, s.site, s.type, s.element, r.vocabulary, r.source_code, r.source_name, count(*)
+            FROM ({" UNION ALL ".join(sources)}) s JOIN missing r ON r.k = s.k
+            WHERE NOT (s.is_value AND r.is_result)
+              AND NOT EXISTS (SELECT 1 FROM vocab.code_map m WHERE m.source_vocabulary_id = r.vocabulary
+                              AND m.source_code = r.code AND m.site IN (s.site, '') AND m.target_vocabulary_id = 'None')
+            GROUP BY ALL"""
+    )
+
+
+def _keyed(stage: Stage, source: str, named: Sequence[tuple[str, ConceptPlan]]) -> str:
+    """SELECT of n, site, type, element, is_value and k: the coded elements of the resources that are kept."""
+    elements = ", ".join(quote(name) for name, _ in named)
+    values = ", ".join("true" if one.concept.kind == "value" else "false" for _, one in named)
+    keys = ", ".join(f'"{one.key}"' for _, one in named)
+    return (
+        f"SELECT n, site, {quote(stage.resource)} AS type, unnest([{elements}]) AS element, "
+        f"unnest([{values}]) AS is_value, unnest([{keys}]) AS k FROM {source} WHERE outcome IS NULL"
+    )
+
+
+def count_outcomes(work: duckdb.DuckDBPyConnection, stages: Sequence[Stage]) -> pl.DataFrame:
+    """Outcome of every landed resource, also into `led.resource` and `lin.resource`."""
+    if stages:
+        all_resources = " UNION ALL ".join(
+            f'SELECT site, {quote(stage.resource)} AS type, id, url, version, updated, hash, file, "at", outcome, n '
+            f"FROM {stage.table}"
+            for stage in stages
+        )
+        work.execute(
+            f"""INSERT INTO led.resource
+                SELECT n, site, type, id, url, version, updated, hash, file, "at",
+                       CASE WHEN outcome IS NULL THEN 'kept' ELSE split_part(outcome, '|', 1) END,
+                       nullif(split_part(outcome, '|', 2), '') FROM ({all_resources})"""
+        )
+        work.execute(
+            f"""INSERT INTO lin.resource
+                SELECT n, site, type, id, version, updated, f.sha256, "at" FROM ({all_resources}) s
+                LEFT JOIN (SELECT file, any_value(sha256) AS sha256 FROM led.file GROUP BY file) f USING (file)
+                WHERE outcome IS NULL"""
+        )
+    return work.execute(
+        "SELECT site, resource_type, outcome, reason, count(*) AS n FROM led.resource GROUP BY ALL ORDER BY ALL"
+    ).pl()
+
+
+def count_notes(work: duckdb.DuckDBPyConnection, stages: Sequence[Stage], found: Found) -> dict[str, int]:
+    """What mapping files ask to be told of kept resources (`report:`), counted: "Patient: deceased without a date"."""
+    counts: dict[str, int] = {}
+    for stage in stages:
+        if "noted" not in stage.plan.expressions or not found.any(stage, "noted"):
+            continue
+        rows = work.execute(
+            f"SELECT note, count(*) FROM (SELECT unnest(noted) AS note FROM {stage.table} WHERE outcome IS NULL) "
+            "GROUP BY 1"
+        ).fetchall()
+        for note, n in rows:
+            name = f"{stage.resource}: {note}"
+            counts[name] = counts.get(name, 0) + int(n)
+    return dict(sorted(counts.items()))
+
+
+def count_unresolved(work: duckdb.DuckDBPyConnection, stages: Sequence[Stage]) -> pl.DataFrame:
+    """References of kept resources to something that has no row: by site, type and element."""
+    sources = []
+    for stage in stages:
+        pairs = dict.fromkeys(
+            (lookup.reference, lookup.table)
+            for rule in stage.plan.rules
+            for lookup in rule.lookups.values()
+            # most visits have no parts: nothing is missing
+            if lookup.reference not in stage.plan.referrals and lookup.table != "visit_detail"
+        )
+        if pairs:
+            listed = ", ".join(
+                f"{{'element': {quote(name)}, 'table_name': {quote(table)}, 'said': \"r_{name}\" IS NOT NULL, "
+                f"'type': \"rt_{name}\", 'id': \"ri_{name}\"}}"
+                for name, table in pairs
+            )
+            sources.append(
+                f"SELECT site, {quote(stage.resource)} AS resource_type, unnest([{listed}]) AS o FROM {stage.table} "
+                "WHERE outcome IS NULL"
+            )
+    nothing = (
+        "SELECT NULL::VARCHAR AS site, NULL::VARCHAR AS resource_type, {'element': NULL::VARCHAR, 'table_name': "
+        "NULL::VARCHAR, 'said': false, 'type': NULL::VARCHAR, 'id': NULL::VARCHAR} AS o WHERE false"
+    )
+    return work.execute(
+        f"""SELECT s.site, s.resource_type, s.o.element AS element, count(*) AS n
+            FROM (SELECT * FROM ({" UNION ALL ".join(sources) or nothing}) WHERE o.said) s
+            LEFT JOIN stage.ids i ON i.table_name = s.o.table_name AND i.site = s.site AND i.type = s.o.type
+              AND i.id = s.o.id
+            WHERE i.row_id IS NULL GROUP BY ALL ORDER BY ALL"""
+    ).pl()
