@@ -15,7 +15,7 @@ from analytics.exposure import blinatumomab_orders, derive_bags
 from analytics.findings import Findings
 from analytics.followup import day_of, derive_deaths, derive_last_contacts, derive_therapies
 from analytics.genetics import derive_genetics
-from analytics.immune import derive_cd19_loss, derive_lab_windows, paired_courses
+from analytics.immune import derive_cd19_loss, derive_cell_days, derive_lab_windows, paired_courses
 from analytics.indication import derive_indications
 from analytics.marrow import derive_assessments
 from analytics.mrd import POS_BQ
@@ -57,6 +57,7 @@ class Derived:
     patients: pl.DataFrame
     courses: pl.DataFrame
     lab_windows: pl.DataFrame
+    cell_days: pl.DataFrame
     events: pl.DataFrame
     counters: pl.DataFrame
     attrition: pl.DataFrame
@@ -102,6 +103,7 @@ def derive_from(cdm: Cdm, sets: ConceptSets, records: Records, study: Study) -> 
         patients=patients.select(PATIENTS).sort("person_id"),
         courses=courses.select(COURSES),
         lab_windows=windows,
+        cell_days=derive_cell_days(courses, records, sets, study),
         events=events.select(EVENTS),
         counters=findings.counters_frame(sites),
         attrition=whole_attrition(cdm, sets, steps, courses, imm_pairs(pairs)),

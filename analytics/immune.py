@@ -53,6 +53,26 @@ def derive_lab_windows(
     return frame.sort("person_id", "course_no", "analyte", "window")
 
 
+def derive_cell_days(courses: pl.DataFrame, records: Records, sets: ConceptSets, study: Study) -> pl.DataFrame:
+    """Every T- and B-cell count around course 1: person_id, course_no, analyte, day, value, unit, operator.
+
+    From the first day of `tcell_pre` to the last day of `tcell_post`, never past the next course; the day is counted
+    from the course's first bag.
+    """
+    # These rows are counted once already, by the lab windows.
+    near = _near(courses.filter(pl.col("course_no") == 1), subset_counts(records, sets, study, Findings()))
+    post = study.get("tcell_post")
+    before_next = days_between(pl.col("date"), pl.col("next_start_date")) >= post["days_before_next"]
+    inside = near.filter(
+        pl.col("day") >= study.get("tcell_pre.first_day"),
+        days_between(pl.col("end_date"), pl.col("date")) <= post["days_after_end"],
+        before_next.fill_null(value=True),
+    )
+    columns = [*_KEYS, "analyte", "day", "value", "unit", "operator"]
+    found = inside.with_columns(unit=pl.lit(study.get("units_cells.unit"))).select(columns)
+    return found.cast({"day": pl.Int32}).sort(*_KEYS, "analyte", "day", "value")
+
+
 def paired_courses(windows: pl.DataFrame, study: Study) -> pl.DataFrame:
     """person_id, course_no of the courses with both windows filled for every analyte of `one_draw`."""
     analytes = study.get("one_draw.analytes")

@@ -201,6 +201,28 @@ _COUNTS = {
 }
 
 
+def site_prediction(tables: Tables, confidence: float = 0.95) -> pl.DataFrame:
+    """F10 by site: each site's count beside the beta-binomial prediction for its size, from the published proportion.
+
+    Only proportions: the counts of a site's survival strata are complete only where nobody is censored (rule R2).
+    """
+    titles = {"PUB-CR-RR": "CR in R/R", "PUB-CR-MRD": "MRD clearance in CR-MRDpos (called CR in the paper)",
+              "PUB-NEG-KEPT": "MRD kept negative (courses)"}  # fmt: skip
+    rows: list[dict[str, object]] = []
+    for identifier, (k, n, analysis, group) in _COUNTS.items():
+        chosen = (pl.col("analysis_id") == analysis) & (pl.col("group") == group) & (pl.col("n") > 0)
+        for row in tables["response"].filter(chosen).iter_rows(named=True):
+            low, high = prediction_interval(k, n, row["n"], confidence)
+            rows.append({
+                "id": identifier, "quantity": titles[identifier], "site": row["site"], "basis": f"{k}/{n}",
+                "k": row["k"], "n": row["n"], "percent": row["percent"], "cp_lower": row["cp_lower"],
+                "cp_upper": row["cp_upper"], "lower": low, "upper": high,
+                "verdict": "compatible" if low <= row["k"] <= high else "not compatible",
+                "method": "95% beta-binomial prediction (Jeffreys) from the published proportion, for the site's n",
+            })  # fmt: skip
+    return tidy("site_prediction", rows)
+
+
 def _rule_notes(entry: Mapping[str, Any], tables: Tables) -> list[str | None]:
     """What the replication rules R1–R5 say about an entry."""
     identifier = str(entry["id"])

@@ -14,7 +14,7 @@ from typing import Any
 import polars as pl
 
 from analytics.derived_aggregates import derived_vs_computed
-from analytics.replication import published_vs_computed
+from analytics.replication import published_vs_computed, site_prediction
 from analytics.statistics import run_analyses
 from analytics.statistics.tables import CONTAINS_INDIVIDUALS, SCHEMAS, TEXT, WHOLE
 from analytics.suppression import suppress
@@ -66,6 +66,10 @@ LAYOUTS: dict[str, Layout] = {
     "paired": Layout("analyte", additional=("unit",)),
     "cytokines": Layout("analyte", "population", additional=("unit",)),
     "cytokine_peaks": Layout("analyte", "crs_grade", additional=("unit",)),
+    "cell_windows": Layout("analyte", "window", additional=("unit",)),
+    "cell_trajectory": Layout("analyte", "days", additional=("unit",)),
+    "state_flow": Layout("state_pre", "state_post", additional=("next_therapy",)),
+    "site_prediction": Layout("quantity", strata=("site",), additional=("id",)),
     "safety": Layout("event", "grade", additional=("unit_of_analysis",)),
     "rates": Layout("event", "grade"),
     "sensitivity": Layout("quantity", strata=("stratum",), additional=("analysis_id", "definition", "endpoint")),
@@ -88,6 +92,7 @@ def all_results(
     tables = run_analyses(derived, parameters, variants)
     content = published if isinstance(published, Mapping) else None
     tables["published_vs_computed"] = published_vs_computed(tables, published)
+    tables["site_prediction"] = site_prediction(tables)
     tables["derived_vs_computed"] = derived_vs_computed(tables, content)
     return tables
 

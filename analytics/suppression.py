@@ -2,70 +2,28 @@
 
 A count between 1 and the minimum − 1 becomes null, together with every number of its row from which it could be worked
 out; so does a complement (n − k). Where exactly one row of a partition would be hidden, its smallest neighbour goes
-with it, because the total would give it away. Curves keep only steps that hold enough events and leavers. Minima and
-maxima are single patients' values and always go, and so do notes with figures in them.
+with it, because the total would give it away; without a neighbour the total goes. A stratum that is too small is hidden
+in every table, with the next smallest; pairs of strata and the first year are hidden where a stratum or the rest could
+be worked out from them. Curves keep only steps that hold enough events and leavers. Minima and maxima are single
+patients' values and always go, and so do notes with figures in them.
 
-What this does not do: it does not look for differences between tables of two releases made with different definitions.
+What this does not do: it does not look for differences between tables of two releases made with different definitions,
+nor between a curve's steps and the fixed days of `survival_at` and `risk_table`.
 """
 
 import re
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from itertools import groupby
-from typing import Any
 
 import polars as pl
 
+from analytics.small_counts import RULES, Row, Rule, neighbours, sensitive, small
+from analytics.statistics.survival import ALL_STRATA
 from analytics.statistics.tables import CONTAINS_INDIVIDUALS, REAL, SCHEMAS, WHOLE
 from etl.errors import StudyError
 
-Row = dict[str, Any]
 SUPPRESSED = "suppressed: small count"
-
-
-@dataclass(frozen=True, slots=True)
-class Rule:
-    """What is sensitive in a table: the counts, pairs (part, whole) with a complement, and rows that add up.
-
-    `keep` are numeric columns that say nothing about counts (days, horizons). `partition` names the columns within
-    which rows add up to a known total.
-    """
-
-    counts: tuple[str, ...] = ()
-    complements: tuple[tuple[str, str], ...] = ()
-    partition: tuple[str, ...] | None = None
-    total: Callable[[Row], bool] = field(default=lambda row: False)
-    keep: tuple[str, ...] = ()
-
-
-RULES: dict[str, Rule] = {
-    "attrition": Rule(("n", "excluded")),
-    "baseline": Rule(("n", "missing", "denominator"), (("n", "denominator"),), ("variable", "group"),
-                     lambda row: row["level"] is None),
-    "site_balance": Rule(("n_a", "n_b")),
-    "classification": Rule(("n",), partition=()),
-    "exposure": Rule(("n", "denominator"), (("n", "denominator"),), ("variable",),
-                     lambda row: row["value"] is not None),
-    "response": Rule(("k", "n"), (("k", "n"),), ("analysis_id", "group"), lambda row: row["site"] == "all"),
-    "tests": Rule(("n", "events"), keep=("horizon", "df")),
-    "predictors": Rule(
-        ("nonresponse_exposed", "nonresponse_total", "response_exposed", "response_total"),
-        (("nonresponse_exposed", "nonresponse_total"), ("response_exposed", "response_total")),
-    ),
-    "models": Rule(("n", "events")),
-    "model_fit": Rule(("n", "events")),
-    "risk_table": Rule(("at_risk", "cumulative_events", "cumulative_censored"), keep=("time",)),
-    "survival_at": Rule(("at_risk", "n", "events"), keep=("time",)),
-    "survival_summary": Rule(("n", "events"), keep=("horizon",)),
-    "paired": Rule(("n_pairs", "n_zero")),
-    "cytokines": Rule(("n", "n_censored")),
-    "cytokine_peaks": Rule(("n", "n_censored"), partition=("analyte",)),
-    "safety": Rule(("n", "denominator"), (("n", "denominator"),), ("event", "unit_of_analysis"),
-                   lambda row: not str(row["grade"]).isdigit()),
-    "rates": Rule(("events",)),
-    "sensitivity": Rule(("n", "events")),
-    "prediction": Rule(("k", "n"), (("k", "n"),)),
-}  # fmt: skip
 CURVES = {
     "survival_curves": ("endpoint", "stratum"),
     "cumulative_incidence": ("stratum", "event"),
@@ -74,13 +32,10 @@ SINGLE_VALUES = (
     "minimum", "maximum", "pre_minimum", "pre_maximum", "post_minimum", "post_maximum", "baseline_minimum",
     "baseline_maximum", "peak_minimum", "peak_maximum",
 )  # fmt: skip
-SEQUENCES = {
-    "risk_table": (("endpoint", "stratum"), ("at_risk", "cumulative_events", "cumulative_censored")),
-    "survival_at": (("endpoint", "stratum"), ("at_risk", "events")),
-}
+TIMES = ("risk_table", "survival_at")
 """Rows in time: a step of fewer than the minimum from the last row shown would give that step away."""
 OVERALL = ("overall_curves", "overall_risk_table")
-WITHHELD = ("published_vs_computed", "derived_vs_computed", *OVERALL, *CONTAINS_INDIVIDUALS)
+WITHHELD = ("published_vs_computed", "derived_vs_computed", "site_prediction", *OVERALL, *CONTAINS_INDIVIDUALS)
 """Left out of a suppressed release: texts that repeat counts of other tables; the curve of all strata together, from
 which a hidden stratum could be worked out; rows of single persons."""
 
@@ -98,39 +53,140 @@ def suppress(tables: Mapping[str, pl.DataFrame], min_cell_count: int) -> dict[st
     unknown = sorted(set(tables) - known)
     if unknown:
         raise StudyError("tables without a rule for small counts", problems=unknown)
+    rows_of = {name: table.to_dicts() for name, table in tables.items() if name not in WITHHELD}
+    secret = Secrets.of(rows_of, min_cell_count)
     released: dict[str, pl.DataFrame] = {}
-    for name, table in tables.items():
-        if name in WITHHELD:
-            continue
+    for name, rows in rows_of.items():
         if name in CURVES:
-            rows = _thinned(table.to_dicts(), CURVES[name], min_cell_count)
+            open_ones = [row for row in rows if row["stratum"] not in secret.strata]
+            rows = _thinned(open_ones, CURVES[name], min_cell_count)
         elif name in RULES:
-            given = table.to_dicts()
-            more = _small_steps(given, *SEQUENCES[name], min_cell_count) if name in SEQUENCES else set()
+            more = secret.places(name, rows)
             if name == "sensitivity":
-                more |= _near_primary(given, min_cell_count)
-            rows = _hidden(given, RULES[name], SCHEMAS[name], min_cell_count, more)
-        else:
-            rows = table.to_dicts()
+                more |= _near_primary(rows, min_cell_count)
+            rows = _hidden(rows, RULES[name], SCHEMAS[name], min_cell_count, more)
         released[name] = pl.DataFrame(rows, schema=SCHEMAS[name], orient="row")
     return released
 
 
-def _small(value: object, minimum: int) -> bool:
-    return isinstance(value, int) and 0 < value < minimum
+def _small_strata(rows: Sequence[Row], minimum: int) -> frozenset[str]:
+    """Survival strata of too few patients; a single one takes the next smallest with it, as the total is known."""
+    sizes: dict[str, int] = {}
+    for row in rows:
+        if row["stratum"] != ALL_STRATA:
+            sizes[row["stratum"]] = max(sizes.get(row["stratum"], 0), row["n"] or 0)
+    few = {stratum for stratum, n in sizes.items() if small(n, minimum)}
+    others = sorted((n, stratum) for stratum, n in sizes.items() if stratum not in few and n)
+    return frozenset(few | {others[0][1]} if len(few) == 1 and others else few)
 
 
-def _sensitive(row: Row, rule: Rule, minimum: int) -> bool:
-    if any(_small(row[name], minimum) for name in rule.counts):
-        return True
-    pairs = ((row[whole], row[part]) for part, whole in rule.complements)
-    return any(whole is not None and part is not None and _small(whole - part, minimum) for whole, part in pairs)
+@dataclass(frozen=True, slots=True)
+class Secrets:
+    """What several tables must hide together, so that none gives away what another hides."""
+
+    strata: frozenset[str]
+    times: frozenset[tuple[str, str, float]]  # endpoint, stratum, day
+    endpoints: frozenset[tuple[str, str]]  # endpoint, stratum whose events over all follow-up are hidden
+    early: frozenset[str]  # endpoints with few events after the horizon
+
+    @classmethod
+    def of(cls, rows_of: Mapping[str, list[Row]], minimum: int) -> "Secrets":
+        """From the tables as they are, before anything is taken out."""
+        summary = rows_of.get("survival_summary", [])
+        strata = _small_strata([*summary, *rows_of.get("survival_at", [])], minimum)
+        return cls(
+            strata,
+            _hidden_times(rows_of, strata, minimum),
+            _hidden_endpoints(summary, strata, minimum),
+            frozenset(_early_endpoints(rows_of.get("tests", []), minimum)),
+        )
+
+    def places(self, name: str, rows: Sequence[Row]) -> set[int]:
+        """The places of the rows to hide in the table `name`, beyond what its own rule finds."""
+        return {place for place, row in enumerate(rows) if self._tells(name, row)}
+
+    def _tells(self, name: str, row: Row) -> bool:
+        stratum = row.get("stratum")
+        if stratum in self.strata:
+            return True
+        if name in TIMES:
+            return (row["endpoint"], stratum, row["time"]) in self.times
+        if name == "survival_summary":
+            return (row["endpoint"], stratum) in self.endpoints
+        if name != "tests" or row["analysis_id"] != "A5":
+            return False
+        endpoint, _, compared = str(row["comparison"]).partition(": ")
+        pair = compared.split(" vs ")
+        if row["horizon"] is not None and endpoint in self.early:
+            return True
+        return len(pair) == 2 and any((endpoint, one) in self.endpoints for one in pair)
+
+
+def _hidden_endpoints(summary: Sequence[Row], strata: frozenset[str], minimum: int) -> frozenset[tuple[str, str]]:
+    rule = RULES["survival_summary"]
+    hide = {i for i, row in enumerate(summary) if row["stratum"] in strata or sensitive(row, rule, minimum)}
+    hide |= neighbours(summary, rule, hide)
+    return frozenset((summary[i]["endpoint"], summary[i]["stratum"]) for i in hide)
+
+
+def _early_endpoints(tests: Sequence[Row], minimum: int) -> list[str]:
+    """Endpoints whose events after the horizon are few: the two log-rank rows together would tell how many."""
+    whole: dict[str, int] = {}
+    for row in tests:
+        endpoint = str(row["comparison"]).partition(": ")[0]
+        if row["test"] == "log-rank" and row["events"] is not None:
+            whole[endpoint] = row["events"]
+    return [
+        endpoint
+        for row in tests
+        if row["test"] == "log-rank, horizon" and row["events"] is not None
+        for endpoint in [str(row["comparison"]).partition(": ")[0]]
+        if endpoint in whole and small(whole[endpoint] - row["events"], minimum)
+    ]
+
+
+def _hidden_times(
+    rows_of: Mapping[str, list[Row]], strata: frozenset[str], minimum: int
+) -> frozenset[tuple[str, str, float]]:
+    """The days to hide in `risk_table` and `survival_at` alike: one line of time per endpoint and stratum."""
+    line: dict[tuple[str, str, float], Row] = {}
+    for name in TIMES:
+        for row in rows_of.get(name, []):
+            at_risk, events = row["at_risk"], row["events"] if name == "survival_at" else row["cumulative_events"]
+            left = row["n"] - at_risk - events if name == "survival_at" else row["cumulative_censored"]
+            key = (row["endpoint"], row["stratum"], row["time"])
+            line[key] = {"key": key, "counts": [abs(at_risk), abs(events), abs(left)], "at_risk": at_risk}
+    hide: set[tuple[str, str, float]] = set()
+    last: dict[tuple[str, str], Row] = {}
+    for key in sorted(line, key=lambda key: (key[0], key[1], key[2])):
+        counts, before = line[key]["counts"], last.get(key[:2])
+        steps = [abs(a - b) for a, b in zip(counts, before["counts"], strict=True)] if before else []
+        if key[1] in strata or any(small(value, minimum) for value in (*counts, *steps)):
+            hide.add(key)
+        else:
+            last[key[:2]] = line[key]
+    return frozenset(hide | _beside(line, hide))
+
+
+def _beside(
+    line: Mapping[tuple[str, str, float], Row], hide: set[tuple[str, str, float]]
+) -> set[tuple[str, str, float]]:
+    """Where one stratum alone is hidden on a day: the smallest other one, or the day of all strata together."""
+    more: set[tuple[str, str, float]] = set()
+    for endpoint, time in {(key[0], key[2]) for key in hide}:
+        here = [key for key in line if key[0] == endpoint and key[2] == time]
+        single = [key for key in here if key[1] != ALL_STRATA]
+        if sum(key in hide for key in single) != 1:
+            continue
+        left = [key for key in single if key not in hide and line[key]["at_risk"]]
+        more |= {min(left, key=lambda key: line[key]["at_risk"])} if left else set(here) - set(single)
+    return more
 
 
 def _hidden(rows: list[Row], rule: Rule, schema: Mapping[str, pl.DataType], minimum: int, more: set[int]) -> list[Row]:
-    hide = more | {i for i, row in enumerate(rows) if _sensitive(row, rule, minimum)}
+    hide = more | {i for i, row in enumerate(rows) if sensitive(row, rule, minimum)}
     if rule.partition is not None:
-        hide |= _neighbours(rows, rule, hide)
+        hide |= neighbours(rows, rule, hide)
     numbers = [n for n, kind in schema.items() if kind in (REAL, WHOLE) and n not in rule.keep]
     done = []
     for i, row in enumerate(rows):
@@ -147,22 +203,6 @@ def _hidden(rows: list[Row], rule: Rule, schema: Mapping[str, pl.DataType], mini
     return done
 
 
-def _small_steps(rows: Sequence[Row], keys: Sequence[str], counts: Sequence[str], minimum: int) -> set[int]:
-    """Places whose counts differ from the last place shown of the same curve by fewer than the minimum."""
-    hide: set[int] = set()
-    shown: dict[tuple[object, ...], Row] = {}
-    for i, row in enumerate(rows):
-        key = tuple(row[name] for name in keys)
-        last = shown.get(key)
-        if any(_small(row[name], minimum) for name in counts) or (
-            last is not None and any(_small(abs(row[name] - last[name]), minimum) for name in counts)
-        ):
-            hide.add(i)
-        else:
-            shown[key] = row
-    return hide
-
-
 def _near_primary(rows: Sequence[Row], minimum: int) -> set[int]:
     """Sensitivity rows that differ from the primary analysis by fewer persons or events than the minimum."""
 
@@ -175,26 +215,9 @@ def _near_primary(rows: Sequence[Row], minimum: int) -> set[int]:
         first = primary.get(key(row))
         for name in ("n", "events"):
             known = first is not None and row[name] is not None and first[name] is not None
-            if known and first is not None and _small(abs(row[name] - first[name]), minimum):
+            if known and first is not None and small(abs(row[name] - first[name]), minimum):
                 hide.add(i)
     return hide
-
-
-def _neighbours(rows: Sequence[Row], rule: Rule, hide: set[int]) -> set[int]:
-    """One more row of every partition in which exactly one is hidden: the smallest that is left."""
-    assert rule.partition is not None
-    count = rule.counts[0]
-    parts: dict[tuple[object, ...], list[int]] = {}
-    for i, row in enumerate(rows):
-        if not rule.total(row):
-            parts.setdefault(tuple(row[name] for name in rule.partition), []).append(i)
-    more: set[int] = set()
-    for places in parts.values():
-        hidden = [i for i in places if i in hide]
-        left = [i for i in places if i not in hide and (rows[i][count] or 0) > 0]
-        if len(hidden) == 1 and left:
-            more.add(min(left, key=lambda i: rows[i][count]))
-    return more
 
 
 def _thinned(rows: list[Row], keys: Sequence[str], minimum: int) -> list[Row]:
@@ -205,7 +228,7 @@ def _thinned(rows: list[Row], keys: Sequence[str], minimum: int) -> list[Row]:
         last: Row | None = None
         for row in group:
             if last is None:
-                if _small(row["at_risk"], minimum):
+                if small(row["at_risk"], minimum):
                     break
                 last = row | {"events": 0} | ({"censored": 0} if "censored" in row else {})
                 kept.append(last)
@@ -213,10 +236,10 @@ def _thinned(rows: list[Row], keys: Sequence[str], minimum: int) -> list[Row]:
                 continue
             events += row["events"]
             censored += row.get("censored") or 0
-            if _small(row["at_risk"], minimum):
+            if small(row["at_risk"], minimum):
                 break
             left = last["at_risk"] - row["at_risk"]
-            if _small(events, minimum) or _small(censored, minimum) or left < minimum:
+            if small(events, minimum) or small(censored, minimum) or left < minimum:
                 continue
             last = row | {"events": events} | ({"censored": censored} if "censored" in row else {})
             kept.append(last)

@@ -12,6 +12,7 @@ from scipy import stats
 
 from analytics.statistics.frames import Floats, StudyFrames, usable
 from analytics.statistics.parameters import StatisticsParameters
+from analytics.statistics.proportions import clopper_pearson
 from analytics.statistics.tables import tidy
 
 # the types of efs_event_type by competing event; what is not listed is its own event
@@ -62,13 +63,18 @@ def aalen_johansen(time: Floats, cause: Floats, of: int) -> Incidence:
     return Incidence(moments, cif, np.sqrt(np.maximum(variance, 0.0)), at_risk, this_event)
 
 
-def _limits(cif: float, se: float, z: float) -> tuple[float | None, float | None]:
-    """Log-log interval of an incidence; none at 0 (no event yet) or at 1."""
+LOG_LOG, EXACT = "log-log (Aalen-type variance)", "Clopper-Pearson (at risk)"
+
+
+def _limits(cif: float, se: float, at_risk: int, confidence: float) -> tuple[float | None, float | None, str | None]:
+    """Log-log interval of an incidence and its name; without an event yet the exact one of 0 of those at risk."""
+    if cif == 0 and at_risk:
+        return 0.0, clopper_pearson(0, at_risk, confidence)[1], EXACT
     if not 0 < cif < 1 or se == 0:
-        return None, None
-    spread = z * se / (cif * math.log(cif))
+        return None, None, None
+    spread = float(stats.norm.ppf(0.5 + confidence / 2)) * se / (cif * math.log(cif))
     low, high = sorted((cif ** math.exp(spread), cif ** math.exp(-spread)))
-    return low, high
+    return low, high, LOG_LOG
 
 
 def competing_tables(frames: StudyFrames, parameters: StatisticsParameters) -> tuple[pl.DataFrame, pl.DataFrame]:
@@ -81,7 +87,6 @@ def competing_tables(frames: StudyFrames, parameters: StatisticsParameters) -> t
         km_stratum=pl.col("km_stratum").fill_null("UNKNOWN"),
     )
     kinds = list(dict.fromkeys([*EVENTS.values(), *sorted(known["kind"].drop_nulls().unique())]))
-    z = float(stats.norm.ppf(0.5 + parameters.confidence / 2))
     rows: list[dict[str, object]] = []
     counts: list[dict[str, object]] = []
     for stratum in sorted(known["km_stratum"].unique()):
@@ -91,7 +96,7 @@ def competing_tables(frames: StudyFrames, parameters: StatisticsParameters) -> t
         codes = cause.fill_null(0).to_numpy().astype(np.float64)
         for code, kind in enumerate(kinds, start=1):
             found = aalen_johansen(time, codes, code)
-            rows += _incidence_rows(stratum, kind, found, time, parameters, z)
+            rows += _incidence_rows(stratum, kind, found, time, parameters)
             counts.append({
                 "analysis_id": "A7", "comparison": f"{stratum}: {kind}", "test": "cause-specific count",
                 "n": part.height, "events": int((codes == code).sum()), "unit_of_analysis": "patient",
@@ -101,7 +106,7 @@ def competing_tables(frames: StudyFrames, parameters: StatisticsParameters) -> t
 
 
 def _incidence_rows(
-    stratum: str, kind: str, found: Incidence, time: Floats, parameters: StatisticsParameters, z: float
+    stratum: str, kind: str, found: Incidence, time: Floats, parameters: StatisticsParameters
 ) -> list[dict[str, object]]:
     last = float(time.max())
     days = sorted({0.0, *found.time.tolist(), *(float(d) for d in parameters.survival_days if d <= last)})
@@ -109,10 +114,11 @@ def _incidence_rows(
     for day in days:
         place = int(np.searchsorted(found.time, day, side="right")) - 1
         cif, se = (float(found.cif[place]), float(found.se[place])) if place >= 0 else (0.0, 0.0)
-        low, high = _limits(cif, se, z)
+        at_risk = int((time >= day).sum())
+        low, high, method = _limits(cif, se, at_risk, parameters.confidence)
         here = place >= 0 and found.time[place] == day
         rows.append({
             "stratum": stratum, "event": kind, "time": day, "cif": cif, "se": se, "lower": low, "upper": high,
-            "at_risk": int((time >= day).sum()), "events": int(found.events[place]) if here else 0,
+            "ci_method": method, "at_risk": at_risk, "events": int(found.events[place]) if here else 0,
         })  # fmt: skip
     return rows

@@ -13,8 +13,9 @@ NUMBERS = {
     "age_years": "years", "weight_kg": "kg", "bsa_m2": "m2", "days_from_diagnosis": "days", "blasts_pre_pct": "%",
 }  # fmt: skip
 CATEGORIES = (
-    "sex", "site", "indication", "pre_course1_state", "km_stratum", "burden_reduction_chemo", "genetic_subtype",
-    "genetics", "poor_cytogenetics", "bcr_abl1", "high_mrd_ge1pct", "mrd_level", "n_courses", "hsct", "cart",
+    "sex", "site", "indication", "pre_course1_state", "km_stratum", "prior_relapse", "burden_reduction_chemo",
+    "genetic_subtype", "genetics", "poor_cytogenetics", "bcr_abl1", "high_mrd_ge1pct", "mrd_level", "n_courses",
+    "hsct", "cart",
 )  # fmt: skip
 OVERALL = "overall"
 
@@ -29,10 +30,24 @@ def _described(frames: StudyFrames) -> pl.DataFrame:
         .when(mrd >= 0.01).then(pl.lit("0.01-<0.1%"))
         .when(mrd.is_not_null()).then(pl.lit("negative"))
     )  # fmt: skip
-    return frames.patients.join(first, on="person_id", how="left").with_columns(
+    patients = frames.patients.join(first, on="person_id", how="left")
+    return patients.join(_relapses(frames), on="person_id", how="left").with_columns(
         days_from_diagnosis=days, mrd_level=level,
         hsct=pl.col("hsct_day").is_not_null().cast(pl.Int8), cart=pl.col("cart_day").is_not_null().cast(pl.Int8),
     )  # fmt: skip
+
+
+def _relapses(frames: StudyFrames) -> pl.DataFrame:
+    """person_id, prior_relapse (1 if a relapse is recorded up to the first bag, else 0); null without derived events.
+
+    Two records of one relapse are one; refractory disease without a relapse is not a relapse.
+    """
+    persons = frames.patients.select("person_id")
+    if frames.events.is_empty():
+        return persons.with_columns(prior_relapse=pl.lit(None, pl.Int8))
+    recorded = (pl.col("event") == "relapse") & (pl.col("label") == "recorded") & (pl.col("day") <= 0)
+    relapsed = frames.events.filter(recorded)["person_id"].unique()
+    return persons.with_columns(prior_relapse=pl.col("person_id").is_in(relapsed.implode()).cast(pl.Int8))
 
 
 def _number_row(variable: str, group: str, values: pl.Series) -> dict[str, object]:
@@ -86,9 +101,10 @@ def site_balance(frames: StudyFrames) -> pl.DataFrame:
     columns = [(name, None, described[name].cast(pl.Float64)) for name in NUMBERS]
     for variable in ("sex", "indication", "pre_course1_state", "genetics"):
         texts = described[variable].cast(pl.String)
-        columns += [
-            (variable, level, (texts == level).cast(pl.Float64)) for level in sorted(texts.drop_nulls().unique())
-        ]
+        levels = sorted(texts.drop_nulls().unique())
+        # of two levels the second says nothing new
+        shown = levels[:1] if len(levels) == 2 else levels
+        columns += [(variable, level, (texts == level).cast(pl.Float64)) for level in shown]
     rows: list[dict[str, object]] = []
     for a, b in combinations(sorted(described["site"].drop_nulls().unique()), 2):
         for variable, level, values in columns:

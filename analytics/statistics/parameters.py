@@ -28,6 +28,7 @@ class StatisticsParameters:
     survival_days: tuple[int, ...] = (182, 365, 730)
     risk_table_days: tuple[int, ...] = (0, 90, 180, 365, 730, 1095)
     landmark_days: int = 90
+    trajectory_days: tuple[int, ...] = (0, 7, 14, 21, 28)
     confidence: float = 0.95
     reporting_precision: float = 0.01
     new_site_sizes: tuple[int, ...] = (10, 20, 30)

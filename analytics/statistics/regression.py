@@ -110,25 +110,37 @@ def _nested_variants(frames: StudyFrames, efs: pl.DataFrame, confidence: float) 
     return rows + model_rows("cox_cluster_robust", "EFS", "nested", robust, COX_METHOD + ", robust SE by site", warning)
 
 
-def site_models(frames: StudyFrames, parameters: StatisticsParameters) -> pl.DataFrame:
-    """A12: the primary models site by site (`firth_logistic_site`, `firth_cox_site`); a site without events stays in.
+_AGAINST_NONE = {"bcr_abl1": "BCR::ABL1", "other_poor": "OTHER_POOR"}
 
-    The site stands in `coding`, after the coding. A single site is far too small for a conclusion of its own.
+
+def site_models(frames: StudyFrames, parameters: StatisticsParameters) -> pl.DataFrame:
+    """A12: each factor by itself, site by site (`firth_logistic_site`, `firth_cox_site`); a site without events stays.
+
+    One factor at a time, because a site has about one event per parameter of the joint model; a genetic group is
+    compared with those of the site who have neither. The site stands in `coding`, after the coding.
     """
-    names, confidence = CODINGS["exclusive"], parameters.confidence
+    confidence = parameters.confidence
     disease = disease_courses(frames)
     once = each_patient_once(disease)
-    note = "descriptive: one site alone is too small"
+    note = "one factor at a time, not adjusted; descriptive: one site alone is too small"
     rows: list[dict[str, object]] = []
     for site in sorted(frames.patients["site"].drop_nulls().unique()):
         patients, courses = (frame.filter(pl.col("site") == site) for frame in (frames.patients, disease))
         coding = f"exclusive, {site}"
+        names = CODINGS["exclusive"]
         if once:
-            odds = firth_logistic(courses, "responded", names, failure=0, confidence=confidence)
+            odds = [firth_logistic(_compared(courses, n), "responded", (n,), failure=0, confidence=confidence)[0]
+                    for n in names]  # fmt: skip
             rows += model_rows("firth_logistic_site", "non-response", coding, odds, FIRTH_METHOD, note)
-        hazards = firth_cox(patients, "EFS", names, confidence=confidence)
+        hazards = [firth_cox(_compared(patients, n), "EFS", (n,), confidence=confidence)[0] for n in names]
         rows += model_rows("firth_cox_site", "EFS", coding, hazards, FIRTH_METHOD, note)
     return tidy("models", rows)
+
+
+def _compared(frame: pl.DataFrame, factor: str) -> pl.DataFrame:
+    """The rows among which a factor is compared: a genetic group against NONE, any other factor in all."""
+    level = _AGAINST_NONE.get(factor)
+    return frame if level is None else frame.filter(pl.col("genetics").is_in(["NONE", level]))
 
 
 def hazard_checks(frames: StudyFrames, parameters: StatisticsParameters) -> tuple[pl.DataFrame, pl.DataFrame]:

@@ -4,9 +4,11 @@ from collections.abc import Mapping
 
 import polars as pl
 
+from analytics.statistics.cells import cell_tables
 from analytics.statistics.competing import competing_tables
 from analytics.statistics.cytokines import cytokine_table
 from analytics.statistics.describe import baseline_table, classification_table, exposure_table, site_balance
+from analytics.statistics.flow import state_flow
 from analytics.statistics.frames import StudyFrames, study_frames, survival_of
 from analytics.statistics.individuals import individual_tables
 from analytics.statistics.logrank import log_rank_tests
@@ -63,6 +65,8 @@ def run_analyses(
         "cumulative_incidence": incidence,
         "paired": paired,
         "cytokines": cytokines,
+        **cell_tables(frames, chosen),
+        "state_flow": state_flow(frames, chosen),
         "safety": safety_table(frames, chosen),
         "rates": rates_table(frames, chosen),
         "sensitivity": sensitivity_table(frames, chosen, variants or {}),

@@ -22,9 +22,12 @@ from analytics.statistics.tests import FACTORS, fisher, two_by_two
 Definition = tuple[str, str, pl.DataFrame, str]  # analysis id, text, patients, stratum column
 
 NOT_COMPUTED = {
-    "S7-LOD": "assay limit of detection as MRD cut-off: hospitals do not report the limit with the result",
-    "S13-Down": "without Down syndrome: no verified concept for it, and the four hospitals do not code it",
+    "S7-LOD": ("assay limit of detection as MRD cut-off", "no hospital reports the limit with the result"),
+    "S10-chemo": ("T cells without chemotherapy in the 14 days before", "chemotherapy around the draws is not derived"),
+    "S13-Down": ("without Down syndrome", "no verified concept for it, and no hospital codes it"),
+    "S13-TKI": ("without BCR::ABL1 on a TKI", "TKI exposure is not derived; all BCR::ABL1 are left out instead"),
 }
+"""Definition and reason of what these data cannot answer."""
 
 
 def censored_at_transplant(patients: pl.DataFrame) -> pl.DataFrame:
@@ -197,7 +200,7 @@ def sensitivity_table(
     rows += _missing_exposure_rows(frames)
     rows += [*cd19_rows(frames), *delayed_entry_rows(frames, parameters)]
     rows += variant_rows(frames, variants or {}, parameters)
-    needs_variants = {} if variants else {"S10": "T-cell windows: nothing was derived under other windows"}
-    for identifier, why in (NOT_COMPUTED | needs_variants).items():
-        rows.append({"analysis_id": identifier, "definition": why, "quantity": "not computed"})
+    needs_variants = {} if variants else {"S10": ("T-cell windows", "nothing was derived under other windows")}
+    for identifier, (what, why) in (NOT_COMPUTED | needs_variants).items():
+        rows.append({"analysis_id": identifier, "definition": what, "quantity": "not computed", "note": why})
     return tidy("sensitivity", rows)

@@ -1,5 +1,6 @@
 """Sensitivity analyses beyond the primary frames: other derivations (S7, S10), CD19 (S11), delayed entry (S14)."""
 
+import math
 from collections.abc import Iterator, Mapping
 
 import polars as pl
@@ -15,6 +16,8 @@ from analytics.statistics.tests import fisher, two_by_two
 
 Row = dict[str, object]
 _SEPARATED = 20  # a standard error of a log hazard ratio that says there is no maximum
+_WIDEST = 100  # upper ÷ lower limit from which a hazard ratio is not worth a point estimate
+_FEW = 10  # persons at risk at an event below which delayed entry makes a hazard ratio hang on single children
 _CD19 = {"cd19_loss_complete": "antigen on blasts", "cd19_loss_2missing": "peripheral B cells"}
 
 
@@ -51,18 +54,31 @@ def delayed_entry_rows(frames: StudyFrames, parameters: StatisticsParameters) ->
             "analysis_id": "S14", "endpoint": endpoint,
             "definition": "time from diagnosis, delayed entry at the first bag",
         }  # fmt: skip
+        thin = _thin_risk_sets(late)
         for term in cox(late, STRATA[1:], entry="entry", confidence=parameters.confidence).terms:
             if term.se is not None and term.se > _SEPARATED:
                 yield head | {"stratum": term.name, "quantity": "HR vs CR_MRDneg", "n": term.n, "events": term.events,
                               "note": "not estimable: a stratum without an event"}  # fmt: skip
                 continue
-            said = f"{left_out} without a diagnosis date" if left_out else None
+            said = [f"{left_out} without a diagnosis date" if left_out else None, thin, term.note]
+            ratio: float | None = term.ratio
+            if term.lower is not None and term.upper is not None and term.upper - term.lower > math.log(_WIDEST):
+                said.insert(0, f"no stable estimate: the limits lie more than a factor of {_WIDEST} apart")
+                ratio = None
             yield head | {
-                "stratum": term.name, "quantity": "HR vs CR_MRDneg", "estimate": term.ratio, "p": term.p,
+                "stratum": term.name, "quantity": "HR vs CR_MRDneg", "estimate": ratio, "p": term.p,
                 "lower": term.ratio_lower, "upper": term.ratio_upper, "n": term.n, "events": term.events,
                 "method": "Cox, Efron ties, left truncation (lifelines)",
-                "note": "; ".join(text for text in (said, term.note) if text) or None,
+                "note": "; ".join(text for text in said if text) or None,
             }  # fmt: skip
+
+
+def _thin_risk_sets(late: pl.DataFrame) -> str | None:
+    """How many events happened with fewer than `_FEW` at risk, in words; None when there are none."""
+    entry, time = late["entry"].to_numpy(), late["time"].to_numpy()
+    moments = late.filter(pl.col("event"))["time"].to_list()
+    thin = sum(1 for moment in moments if ((entry < moment) & (time >= moment)).sum() < _FEW)
+    return f"{thin} of {len(moments)} events with fewer than {_FEW} at risk (delayed entry)" if thin else None
 
 
 def variant_rows(

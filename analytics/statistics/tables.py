@@ -71,7 +71,9 @@ SCHEMAS: dict[str, dict[str, pl.DataType]] = {
     "survival_summary": _columns(
         order="endpoint:t stratum:t measure:t horizon:f estimate:f se:f lower:f upper:f n:i events:i method:t note:t"
     ),
-    "cumulative_incidence": _columns(order="stratum:t event:t time:f cif:f se:f lower:f upper:f at_risk:i events:i"),
+    "cumulative_incidence": _columns(
+        order="stratum:t event:t time:f cif:f se:f lower:f upper:f ci_method:t at_risk:i events:i"
+    ),
     "paired": _columns(
         order="analyte:t unit:t n_pairs:i "
         + _prefixed("pre_")
@@ -88,6 +90,13 @@ SCHEMAS: dict[str, dict[str, pl.DataType]] = {
     "cytokine_peaks": _columns(
         order="analyte:t crs_grade:t unit:t n:i n_censored:i median:f q1:f q3:f minimum:f maximum:f note:t"
     ),
+    "cell_windows": _columns(
+        order="analyte:t window:t unit:t n:i n_censored:i median:f q1:f q3:f minimum:f maximum:f note:t"
+    ),
+    "cell_trajectory": _columns(
+        order="analyte:t days:t day:f unit:t n:i n_censored:i median:f q1:f q3:f minimum:f maximum:f note:t"
+    ),
+    "state_flow": _columns(order="state_pre:t state_post:t next_therapy:t n:i"),
     "cytokine_points": _columns(order="lane:i analyte:t crs_grade:t unit:t peak:f censoring:t"),
     "mrd_change": _columns(
         order="lane:i stratum:t state_pre:t pre:f pre_censoring:t post:f post_censoring:t response:i"
@@ -100,6 +109,10 @@ SCHEMAS: dict[str, dict[str, pl.DataType]] = {
         " method:t note:t"
     ),
     "prediction": _columns(order="quantity:t unit_of_analysis:t basis:t k:i n:i new_n:i lower:i upper:i method:t"),
+    "site_prediction": _columns(
+        order="id:t quantity:t site:t basis:t k:i n:i percent:f cp_lower:f cp_upper:f lower:i upper:i verdict:t"
+        " method:t"
+    ),
     "published_vs_computed": _columns(order="id:t quantity:t unit_of_analysis:t published:t computed:t match:t note:t"),
     "settings": _columns(order="name:t version:t value:t param_hash:t"),
 }

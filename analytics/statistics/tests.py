@@ -88,9 +88,11 @@ def _predictor(courses: pl.DataFrame, column: str, parameters: StatisticsParamet
     cells = (exposed, total - exposed, exposed_r, total_r - exposed_r)
     row |= {"fisher_p": fisher(*cells), "midp_p": fisher_mid(*cells), "barnard_p": barnard(*cells)}
     row |= {"pearson_p": chi_square(*cells, yates=False), "yates_p": chi_square(*cells, yates=True)}
-    # the risk is that of being exposed among non-responders minus among responders, as the published table reads
-    difference, low, high = newcombe(exposed, total, exposed_r, total_r, parameters.confidence)
-    row |= {"risk_difference": difference, "rd_lower": low, "rd_upper": high}
+    with_factor, without = exposed + exposed_r, total + total_r - exposed - exposed_r
+    if with_factor and without:
+        # the counts read as the published table does; the risk is that of non-response, with and without the factor
+        difference, low, high = newcombe(exposed, with_factor, total - exposed, without, parameters.confidence)
+        row |= {"risk_difference": difference, "rd_lower": low, "rd_upper": high}
     known = courses.filter(pl.col(column).is_not_null() & pl.col("responded").is_not_null())
     fit = firth_logistic(known, "responded", (column,), failure=0, confidence=parameters.confidence)[0]
     row |= {"odds_ratio": fit.ratio, "or_lower": fit.ratio_lower, "or_upper": fit.ratio_upper}

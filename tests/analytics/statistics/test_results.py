@@ -140,6 +140,60 @@ def test_steps_in_time_and_away_from_the_primary_analysis_are_not_small(released
         assert both.filter((pl.col(column) - pl.col(f"{column}_primary")).abs().is_between(1, 4)).is_empty()
 
 
+def hidden_strata(table: pl.DataFrame, keys: list[str], count: str = "n") -> list[tuple[int, int, bool]]:
+    """Of every part: strata hidden, strata shown with somebody in them, whether the total is shown."""
+    found = []
+    for _, part in table.group_by(keys):
+        strata, whole = part.filter(pl.col("stratum") != "all"), part.filter(pl.col("stratum") == "all")
+        hidden = strata[count].null_count()
+        found.append((hidden, strata.filter(pl.col(count) > 0).height, whole[count].null_count() < whole.height))
+    return found
+
+
+def test_no_stratum_can_be_worked_out_from_all_strata_together(released: Tables) -> None:
+    for name, keys in (("survival_at", ["endpoint", "time"]), ("survival_summary", ["endpoint", "measure"])):
+        parts = hidden_strata(released[name], keys)
+        assert any(hidden for hidden, _, _ in parts), name
+        assert all(hidden != 1 or not total for hidden, _, total in parts), name
+
+
+def test_the_fixed_days_and_the_risk_table_hide_the_same_strata(released: Tables) -> None:
+    both = released["survival_at"].join(released["risk_table"], on=["endpoint", "stratum", "time"], suffix="_risk")
+    assert both.height
+    assert (both["at_risk"].is_null() == both["at_risk_risk"].is_null()).all()
+    shown = released["survival_at"].drop_nulls("n")
+    assert not (shown["n"] - shown["at_risk"] - shown["events"]).is_between(1, 4).any()  # those censored before
+
+
+def test_pairs_of_strata_do_not_give_a_hidden_stratum_away(released: Tables, everything: Tables) -> None:
+    summary = released["survival_summary"]
+    hidden = {(r["endpoint"], r["stratum"]) for r in summary.iter_rows(named=True) if r["n"] is None}
+    assert hidden
+    for row in released["tests"].filter(pl.col("test").str.contains("pairwise")).iter_rows(named=True):
+        endpoint, compared = row["comparison"].split(": ")
+        if any((endpoint, stratum) in hidden for stratum in compared.split(" vs ")):
+            assert row["n"] is row["events"] is row["statistic"] is None
+    counts = released["tests"].filter(pl.col("test") == "cause-specific count")
+    kept = everything["tests"].filter(pl.col("test") == "cause-specific count")
+    assert counts["events"].null_count() > kept["events"].is_between(1, 4).sum()  # with what would give them away
+
+
+def test_a_small_stratum_is_hidden_in_every_table_with_the_next_smallest(truth: Tables) -> None:
+    positives = truth["patients"].filter(pl.col("km_stratum") == "CR_MRDpos")["person_id"].sort()
+    fewer = truth["patients"].filter(~pl.col("person_id").is_in(positives[3:].implode()))
+    cohort = truth | {"patients": fewer}
+    for name in ("courses", "lab_windows"):
+        cohort[name] = truth[name].filter(pl.col("person_id").is_in(fewer["person_id"].implode()))
+    out = suppress(all_results(cohort, {"statistics": {"permutations": 9, "concordance_bootstrap": 0}}), 5)
+    for name in ("survival_curves", "cumulative_incidence"):
+        assert set(out[name]["stratum"]) == {"CR_MRDneg"}, name
+    for name, count in (("survival_at", "n"), ("survival_summary", "n"), ("risk_table", "at_risk")):
+        shown = out[name].drop_nulls(count).filter(pl.col("stratum") != "all")
+        assert set(shown["stratum"]) <= {"CR_MRDneg"}, name
+    sizes = out["baseline"].filter((pl.col("variable") == "km_stratum") & (pl.col("group") == "overall"))
+    assert sizes.drop_nulls("n")["level"].to_list() == ["CR_MRDneg"]
+
+
 def test_no_note_with_a_figure_is_released(released: Tables) -> None:
     for name, table in released.items():
         if "note" in table.columns:
