@@ -15,7 +15,7 @@ import msgspec
 
 from etl.landing.explain import problems_of, summary
 from etl.landing.gate import Limits, Refused, colons, examine, is_sound, large, suspicious
-from etl.landing.reasons import ID_FROM_CONTENT, NO_MAPPING
+from etl.landing.reasons import ID_FROM_CONTENT, NO_MAPPING, ZONE_ASSUMED
 from etl.landing.rejects import Reject
 from etl.landing.spelling import doubtful_lines
 from etl.landing.split import Unit, type_of
@@ -23,6 +23,7 @@ from etl.landing.structure import Unknown, decoder_of, is_resource_type
 
 _ENCODE: Final = msgspec.json.Encoder()
 _ID: Final = re.compile(r"[A-Za-z0-9\-.]{1,64}")
+_NO_ZONE: Final = re.compile(rb'"([0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9]{2}:[0-9]{2}:[0-9]{2}(?:\.[0-9]{1,9})?)"')
 _FAULTS: Final = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
 UNKNOWN_TYPE: Final = "(unknown)"
 """The resource type under which something without a usable resourceType is counted."""
@@ -144,24 +145,33 @@ class Judge:
             self._skip(kind)
             return
         given = parsed.get("id")
+        meta = parsed.get("meta") or {}
+        meant = (
+            _Meant(given, meta.get("versionId"), meta.get("lastUpdated"))
+            if isinstance(meta, dict)
+            else _Meant(given, None, None)
+        )
         sound = _decode(unit.raw, kind, quick=False) is not None  # large resources end here, without pydantic
+        if not sound and _decode(_NO_ZONE.sub(rb'"\1Z"', unit.raw), kind, quick=False) is not None:
+            # Times without an offset are the only fault: kept as written, read in the site's zone, and counted.
+            self._keep(unit, kind, meant, ZONE_ASSUMED)
+            return
         problems = [] if sound else problems_of(kind, parsed)
         if problems:
             only_id = all(problem.startswith(f"{kind}.id: ") for problem in problems)
             reason = "invalid_id" if only_id else "invalid_resource"
             self._reject(kind, given if isinstance(given, str) else None, reason, summary(problems), unit.at)
             return
-        meta = parsed.get("meta") or {}
-        self._keep(unit, kind, _Meant(given, meta.get("versionId"), meta.get("lastUpdated")))
+        self._keep(unit, kind, meant)
 
-    def _keep(self, unit: Unit, kind: str, meant: _Meant) -> None:
-        """Write the landed line, in the form that the transform reads."""
+    def _keep(self, unit: Unit, kind: str, meant: _Meant, repaired: str = "") -> None:
+        """Write the landed line, in the form that the transform reads; `repaired` is the reason of a repair."""
         digest = hashlib.sha1(unit.raw, usedforsecurity=False).hexdigest()
-        resource_id, reason = meant.id, ""
+        resource_id, reason = meant.id, repaired
         if not resource_id:
             resource_id = id_of_url(unit.url, kind)
             if not resource_id:
-                resource_id, reason = f"content-{digest}", ID_FROM_CONTENT
+                resource_id, reason = f"content-{digest}", repaired or ID_FROM_CONTENT
         number = (self._file << 32) + self.verdicts.resources
         raw = unit.raw if b"\n" not in unit.raw and b"\r" not in unit.raw else unit.raw.translate(None, b"\r\n")
         self.verdicts.lines.setdefault(kind, []).append(

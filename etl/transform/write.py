@@ -211,7 +211,7 @@ def _mend_ends(work: duckdb.DuckDBPyConnection, table: str, cdm_table: str) -> i
 
 
 def _write_precision(work: duckdb.DuckDBPyConnection, stage: Stage, plan: RulePlan, table: str) -> None:
-    """Dates that the source gave only as year or month: how precise they were, outside the CDM."""
+    """How precise dates were that the source gave as year or month only, and times without offset; outside the CDM."""
     for column, (field, source) in plan.precisions.items():
         text = source.removeprefix("s.")
         work.execute(
@@ -219,7 +219,7 @@ def _write_precision(work: duckdb.DuckDBPyConnection, stage: Stage, plan: RulePl
                 SELECT {quote(plan.rule.table)}, r._key, {quote(column)}, fhir_precision(s.{text}, s.zone),
                        {quote(field)}
                 FROM {table} r JOIN {stage.table} s ON s.n = r._n
-                WHERE length(s.{text}) < 10 AND r._key IS NOT NULL"""
+                WHERE (length(s.{text}) < 10 OR fhir_without_zone(s.{text})) AND r._key IS NOT NULL"""
         )
 
 
