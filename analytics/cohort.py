@@ -5,6 +5,7 @@ import polars as pl
 from analytics.cdm import Cdm, number_list
 from analytics.concept_sets import ConceptSets
 from analytics.courses import days_between
+from analytics.disease import condition_in
 from analytics.findings import Findings
 from analytics.records import Records
 from analytics.study import Study
@@ -15,7 +16,12 @@ ATTRITION = {"step": pl.String, "unit": pl.String, "n": pl.Int64, "excluded": pl
 
 
 def derive_full_analysis_set(
-    courses: pl.DataFrame, diagnoses: pl.DataFrame, records: Records, study: Study, findings: Findings
+    courses: pl.DataFrame,
+    diagnoses: pl.DataFrame,
+    records: Records,
+    sets: ConceptSets,
+    study: Study,
+    findings: Findings,
 ) -> tuple[pl.DataFrame, pl.DataFrame]:
     """The FAS, and the steps to it.
 
@@ -37,6 +43,9 @@ def derive_full_analysis_set(
         ),
         ("FAS", "not a child at the first bag", is_child.fill_null(value=False)),
     ]
+    down = _down_syndrome(records, sets)
+    if not study.get("fas.down_syndrome"):
+        steps.append(("FAS without Down syndrome", "Down syndrome", ~pl.col("person_id").is_in(down.implode())))
     kept = persons.filter(pl.col("first_ball_date").is_not_null())
     rows = [(_TREATED, "patient", kept.height, 0, "")]
     for step, reason, holds in steps:
@@ -46,11 +55,26 @@ def derive_full_analysis_set(
     # Twins, or one child under two numbers: only listed, never merged by a birth date (K18).
     twins = kept.filter(pl.len().over("birth_date") > 1)
     findings.count("dq_person_possible_duplicate", twins, kept)
+    findings.count("dq_down_syndrome", kept.filter(pl.col("person_id").is_in(down.implode())), kept)
     findings.count("dq_sex_missing", kept.filter(pl.col("sex").is_null()), kept)
     fas = kept.with_columns(age_years=age.round(2)).select(
         "person_id", "site", "sex", "birth_date", "diagnosis_date", "diagnosis_id", "first_blina_date", "age_years"
     )
     return fas.sort("person_id"), pl.DataFrame(rows, schema=ATTRITION, orient="row")
+
+
+def _down_syndrome(records: Records, sets: ConceptSets) -> pl.Series:
+    """The persons with a record of it, as a diagnosis or as an observation."""
+    said = [
+        records.conditions.filter(condition_in(sets, "CS_DOWN_SYNDROME")),
+        records.observations.filter(
+            pl.any_horizontal(
+                sets.within(one, "CS_DOWN_SYNDROME")
+                for one in ("observation_concept_id", "observation_source_concept_id", "value_as_concept_id")
+            )
+        ),
+    ]
+    return pl.concat([rows.select("person_id") for rows in said])["person_id"].unique()
 
 
 def with_site(courses: pl.DataFrame, bags: pl.DataFrame, records: Records, findings: Findings) -> pl.DataFrame:

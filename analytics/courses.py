@@ -17,9 +17,9 @@ def number_courses(bags: pl.DataFrame, study: Study) -> pl.DataFrame:
     at a time that was imputed are compared in days: below one day is a bag change (PROTOCOL.md 5.4, "Missing").
     """
     change_h, new_h = study.get("gap_bag_change_h"), 24 * study.get("gap_new_course_d")
-    gap = (pl.col("start") - pl.col("end").shift(1).over("person_id")).dt.total_microseconds() / HOUR
+    gap = (pl.col("start_at") - pl.col("end_at").shift(1).over("person_id")).dt.total_microseconds() / HOUR
     imputed = pl.col("time_imputed") | pl.col("time_imputed").shift(1).over("person_id")
-    bags = bags.sort("person_id", "start").with_columns(gap_hours=gap, imputed_gap=imputed.fill_null(value=False))
+    bags = bags.sort("person_id", "start_at").with_columns(gap_hours=gap, imputed_gap=imputed.fill_null(value=False))
     shortest = pl.when("imputed_gap").then(max(24, change_h)).otherwise(change_h)
     is_new = pl.col("gap_hours").is_null() | (pl.col("gap_hours") > new_h)
     return bags.with_columns(
@@ -35,7 +35,7 @@ def derive_courses(bags: pl.DataFrame, orders: pl.DataFrame, study: Study, findi
     bag of course 1), infusion_days (one decimal), interruption_hours, n_bags, bag_ids, time_imputed, planned_days,
     complete, next_start_date.
     """
-    hours = (pl.col("end").max() - pl.col("start").min()).dt.total_microseconds() / HOUR
+    hours = (pl.col("end_at").max() - pl.col("start_at").min()).dt.total_microseconds() / HOUR
     courses = bags.group_by("person_id", "course_no").agg(
         start=pl.col("start").min(),
         end=pl.col("end").max(),

@@ -21,7 +21,7 @@ from analytics.marrow import derive_assessments
 from analytics.mrd import POS_BQ
 from analytics.outcomes import derive_outcomes
 from analytics.realities import count_realities
-from analytics.records import Records, read_records
+from analytics.records import Records, read_records, with_decimal_separators
 from analytics.response import RR, derive_responses
 from analytics.safety import count_steroids, derive_toxicity
 from analytics.study import Study
@@ -85,11 +85,12 @@ def derive_from(cdm: Cdm, sets: ConceptSets, records: Records, study: Study) -> 
     courses = derive_courses(bags, blinatumomab_orders(records, sets, study), study, findings)
     courses = with_site(courses, bags, records, findings)
     diagnoses = derive_diagnoses(records, sets)
-    patients, steps = derive_full_analysis_set(courses, diagnoses, records, study, findings)
+    patients, steps = derive_full_analysis_set(courses, diagnoses, records, sets, study, findings)
     courses = courses.join(patients.select("person_id"), on="person_id", how="semi")
     bags = bags.join(patients.select("person_id"), on="person_id", how="semi")
+    records = with_decimal_separators(records, patients, study)
     disease = derive_disease_events(records, sets, study, findings)
-    assessments = derive_assessments(records, patients, sets, study, findings)
+    assessments = derive_assessments(records, sets, study, findings)
     courses = _responses(courses, bags, assessments, disease, records, sets, study, findings)
     patients = _baseline(patients, courses, disease, records, sets, study, findings)
     patients, events = _follow(patients, courses, assessments, disease, records, sets, study, findings)

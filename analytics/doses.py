@@ -40,7 +40,8 @@ def daily_dose_ug(study: Study) -> pl.Expr:
     A rate in `sig` counts first; a rate per m² or kg is multiplied with the body's size.
     """
     rule = study.get("dose_convert")
-    groups = [pl.col("sig").str.extract(rule["rate_pattern"], group) for group in range(1, 6)]
+    written_rate = pl.col("sig").str.normalize("NFKC")
+    groups = [written_rate.str.extract(rule["rate_pattern"], group) for group in range(1, 6)]
     mass = groups[1].str.to_lowercase().replace_strict(_floats(rule["mass_ug"]), default=None, return_dtype=pl.Float64)
     unit = (
         groups[4]
@@ -55,10 +56,10 @@ def daily_dose_ug(study: Study) -> pl.Expr:
         .then("weight_kg")
         .otherwise("bsa_m2")
     )
-    rate = groups[0].cast(pl.Float64) * mass * size * 24 / hours
+    rate = groups[0].str.replace(",", ".", literal=True).cast(pl.Float64) * mass * size * 24 / hours
     written = pl.col("dose_unit_source_value").str.to_lowercase()
     factor = written.replace_strict(_floats(rule["quantity_units_ug"]), default=None, return_dtype=pl.Float64)
-    bag_hours = (pl.col("end") - pl.col("start")).dt.total_microseconds() / HOUR
+    bag_hours = (pl.col("end_at") - pl.col("start_at")).dt.total_microseconds() / HOUR
     return pl.coalesce(rate, pl.col("quantity") * factor * 24 / bag_hours)
 
 
@@ -77,7 +78,7 @@ def derive_doses(bags: pl.DataFrame, courses: pl.DataFrame, study: Study, findin
     dosed = bags.join(courses.select(*keys, "start_date", "weight_kg", "bsa_m2"), on=keys)
     dosed = dosed.with_columns(
         dose=daily_dose_ug(study),
-        day=(pl.col("start") - pl.col("start").min().over(keys)).dt.total_microseconds() / (24 * HOUR) + 1,
+        day=(pl.col("start_at") - pl.col("start_at").min().over(keys)).dt.total_microseconds() / (24 * HOUR) + 1,
     )
     is_flat = (pl.col("weight_kg") >= rule["flat_from_kg"]).fill_null(value=True) | pl.col("bsa_m2").is_null()
     # Bag changes are not to the minute: a bag that starts in the night before still belongs to the new day.
@@ -113,7 +114,7 @@ def _count_overfill(dosed: pl.DataFrame, study: Study, findings: Findings) -> No
     content = pl.col("quantity") * pl.col("dose_unit_source_value").str.to_lowercase().replace_strict(
         factors, default=None, return_dtype=pl.Float64
     )
-    delivered = pl.col("dose") * (pl.col("end") - pl.col("start")).dt.total_microseconds() / (24 * HOUR)
+    delivered = pl.col("dose") * (pl.col("end_at") - pl.col("start_at")).dt.total_microseconds() / (24 * HOUR)
     overfull = content > (1 + study.get("dose_check.overfill")) * delivered
     findings.count("dq_overfill", dosed.filter(overfull), dosed)
 

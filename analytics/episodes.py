@@ -13,7 +13,8 @@ from analytics.derive import Derived
 from etl.cdm import TABLES, column_types
 
 REGIMEN, CYCLE, DERIVED_EPISODE = 32531, 32532, 32545
-DRUG_FIELD, MEASUREMENT_FIELD, PROCEDURE_FIELD = 1147094, 1147138, 1147082
+DRUG_FIELD, MEASUREMENT_FIELD, PROCEDURE_FIELD, CONDITION_FIELD = 1147094, 1147138, 1147082, 1147127
+OBSERVATION_FIELD = 1147165
 FIRST_COHORT = 160713800
 
 _TYPES: dict[str, Any] = {
@@ -82,7 +83,12 @@ def _episode_events(derived: Derived, cycles: pl.DataFrame) -> pl.DataFrame:
         event_id=pl.concat_list("pre_blasts_id", "pre_mrd_id", "post_blasts_id", "post_mrd_id").list.drop_nulls(),
         episode_event_field_concept_id=pl.lit(MEASUREMENT_FIELD),
     )
-    fields = {"procedure_occurrence": PROCEDURE_FIELD, "drug_exposure": DRUG_FIELD}
+    fields = {
+        "procedure_occurrence": PROCEDURE_FIELD,
+        "drug_exposure": DRUG_FIELD,
+        "condition_occurrence": CONDITION_FIELD,
+        "observation": OBSERVATION_FIELD,
+    }
     therapies = derived.events.filter(pl.col("event").is_in(["hsct", "cart"]))
     regimens = keys.unique("person_id").select("person_id", episode_id="episode_parent_id")
     later = regimens.join(therapies, on="person_id").select(

@@ -6,6 +6,7 @@ import polars as pl
 
 from analytics.concept_sets import ConceptSets
 from analytics.courses import days_between
+from analytics.disease import condition_in
 from analytics.findings import Findings
 from analytics.records import Records
 from analytics.study import Study
@@ -48,11 +49,10 @@ def derive_deaths(records: Records, sets: ConceptSets, study: Study, findings: F
 
 
 def _registered(records: Records) -> pl.DataFrame:
-    imprecise = records.precision.filter(pl.col("table_name") == "death")["row_id"]
     return records.deaths.filter(pl.col("death_date").is_not_null()).select(
         "person_id",
         date="death_date",
-        imprecise=pl.col("person_id").is_in(imprecise.implode()),
+        imprecise=pl.col("person_id").is_in(records.imprecise("death")),
         rank=pl.lit(0),
         source_table=pl.lit("death"),
         source_id="person_id",
@@ -66,7 +66,7 @@ def _followed_up(records: Records, sets: ConceptSets) -> pl.DataFrame:
     return rows.select(
         "person_id",
         date="observation_date",
-        imprecise=pl.lit(value=False),
+        imprecise=pl.col("observation_id").is_in(records.imprecise("observation")),
         rank=pl.lit(1),
         source_table=pl.lit("observation"),
         source_id="observation_id",
@@ -95,9 +95,8 @@ def derive_therapies(
 
     Grade C: recorded as done elsewhere (R39).
     """
-    imprecise = records.precision.filter(pl.col("table_name") == "procedure_occurrence")["row_id"].implode()
     middle = pl.col("procedure_date") + pl.duration(days=study.get("death_date.month_only_day") - 1)
-    is_month = pl.col("procedure_occurrence_id").is_in(imprecise)
+    is_month = pl.col("procedure_occurrence_id").is_in(records.imprecise("procedure_occurrence"))
     elsewhere = "|".join(study.get("hsct.external_words"))
     says_elsewhere = pl.col("procedure_source_value").str.contains(elsewhere).fill_null(value=False)
     procedures = records.procedures.with_columns(
@@ -122,7 +121,7 @@ def derive_therapies(
                 "person_id", date="drug_exposure_start_date", event=pl.lit(event), source_table=pl.lit("drug_exposure"),
                 source_id="drug_exposure_id", grade=pl.lit("A"),
             ),
-            _told(records, sets, event, concept_set),
+            _told(records, sets, study, event, concept_set),
         ]  # fmt: skip
     events = pl.concat(found, how="diagonal").join(patients.select("person_id", "first_blina_date"), on="person_id")
     earliest = pl.when(pl.col("event") == "hsct").then(study.get("hsct.from_day")).otherwise(study.get("cart.from_day"))
@@ -130,21 +129,31 @@ def derive_therapies(
     if records.lock is not None:
         in_time = in_time & (pl.col("date") <= records.lock)
     events = events.filter(in_time)
-    recorded = events.filter(pl.col("source_table") != "observation").select("person_id", "event")
-    told = events.filter(pl.col("source_table") == "observation").join(recorded, on=["person_id", "event"], how="anti")
-    events = pl.concat([events.filter(pl.col("source_table") != "observation"), told])
+    is_told = pl.col("source_table").is_in(["observation", "condition_occurrence"])
+    recorded = events.filter(~is_told)
+    told = events.filter(is_told).join(recorded, on=["person_id", "event"], how="anti")
+    events = pl.concat([recorded, told])
     findings.count("dq_hsct_external", events.filter((pl.col("event") == "hsct") & (pl.col("grade") == "C")), events)
     ordered = events.sort("person_id", "event", "date", "source_table", "source_id")
     return ordered.unique(["person_id", "event"], keep="first", maintain_order=True).drop("first_blina_date")
 
 
-def _told(records: Records, sets: ConceptSets, event: str, concept_set: str) -> pl.DataFrame:
-    """A therapy that is told of (an observation), grade C; it counts where nothing else records one."""
-    said = sets.within("observation_concept_id", concept_set) | sets.within("value_as_concept_id", concept_set)
-    return records.observations.filter(said & pl.col("observation_date").is_not_null()).select(
-        "person_id", date="observation_date", grade=pl.lit("C"), event=pl.lit(event),
-        source_table=pl.lit("observation"), source_id="observation_id",
-    )  # fmt: skip
+def _told(records: Records, sets: ConceptSets, study: Study, event: str, concept_set: str) -> pl.DataFrame:
+    """A therapy that is told of (an observation, or a condition "status post"), grade C; counts where no other does."""
+    columns = ("observation_concept_id", "observation_source_concept_id", "value_as_concept_id")
+    said = pl.any_horizontal(sets.within(one, concept_set) for one in columns)
+    told = []
+    for table, rows, day, holds in (
+        ("observation", records.observations, "observation_date", said),
+        ("condition_occurrence", records.conditions, "condition_start_date", condition_in(sets, concept_set)),
+    ):
+        middle = pl.col(day) + pl.duration(days=study.get("death_date.month_only_day") - 1)
+        is_month = pl.col(f"{table}_id").is_in(records.imprecise(table))
+        told.append(rows.filter(holds & pl.col(day).is_not_null()).select(
+            "person_id", date=pl.when(is_month).then(middle).otherwise(day), grade=pl.lit("C"), event=pl.lit(event),
+            source_table=pl.lit(table), source_id=f"{table}_id",
+        ))  # fmt: skip
+    return pl.concat(told)
 
 
 def derive_last_contacts(

@@ -25,7 +25,9 @@ def derive_genetics(
     rank = {one["label"]: position for position, one in enumerate(labels)}
     found = _findings(records, sets, study)
     results = records.measurements.filter(
-        sets.within("measurement_concept_id", "CS_GENETICS"), pl.col("value_source_value").is_not_null()
+        sets.within("measurement_concept_id", "CS_GENETICS", *(one["set"] for one in labels)),
+        pl.col("value_source_value").is_not_null(),
+        ~_answers(sets, study)[1],
     ).join(patients.select("person_id"), on="person_id")
     unread = results.join(found, left_on="measurement_id", right_on="source_id", how="anti")
     findings.count("dq_genetics_unparsed", unread, results)
@@ -57,19 +59,18 @@ def derive_genetics(
 def _findings(records: Records, sets: ConceptSets, study: Study) -> pl.DataFrame:
     """person_id, date, label, source_table, source_id, value: genetic results, and diagnoses that name a subtype."""
     options = {one["set"]: one["label"] for one in study.get("genetics.labels")}
+    is_panel = sets.within("measurement_concept_id", "CS_GENETICS")
+    positive, negative = _answers(sets, study)
+    # A test for one finding says it only when its answer is yes: an answer that nobody can read is none (R26).
+    of_test = pl.when(positive).then(sets.choose("measurement_concept_id", options).cast(pl.String))
     measured = records.measurements.with_columns(
         label=pl.coalesce(
             sets.choose("value_as_concept_id", options).cast(pl.String),
-            sets.choose("measurement_concept_id", options).cast(pl.String),
-            pl.when(
-                sets.within("measurement_concept_id", "CS_GENETICS")
-                & sets.within("value_as_concept_id", "CS_VALUE_NEGATIVE")
-            ).then(pl.lit(NORMAL)),
+            of_test,
+            pl.when(is_panel & negative).then(pl.lit(NORMAL)),
         )
     )
-    tested = sets.within("measurement_concept_id", "CS_GENETICS", *options) & ~(
-        ~sets.within("measurement_concept_id", "CS_GENETICS") & sets.within("value_as_concept_id", "CS_VALUE_NEGATIVE")
-    )
+    tested = is_panel | sets.within("measurement_concept_id", *options)
     results = measured.filter(tested).select(
         "person_id",
         "label",
@@ -92,6 +93,25 @@ def _findings(records: Records, sets: ConceptSets, study: Study) -> pl.DataFrame
         method=pl.lit(None, dtype=pl.String),
     )
     return pl.concat([results, diagnoses.filter(pl.col("label").is_not_null())]).filter(pl.col("label").is_not_null())
+
+
+def _answers(sets: ConceptSets, study: Study) -> tuple[pl.Expr, pl.Expr]:
+    """Whether a result says yes, and whether it says no: by its concept, by the words of `mrd_parse`, or by a share.
+
+    A result without any value, as other CDMs hold findings, says yes. A share (%) of cells by FISH says yes from the
+    cut-off of `genetics` on.
+    """
+    rule = study.get("mrd_parse")
+    said = pl.col("value_source_value").str.normalize("NFKC").str.to_lowercase().str.strip_chars()
+    yes = sets.within("value_as_concept_id", "CS_VALUE_POSITIVE") | said.is_in(rule["positive_words"])
+    no = sets.within("value_as_concept_id", "CS_VALUE_NEGATIVE") | said.is_in(rule["negative_words"])
+    number = pl.col("value_as_number")
+    empty = (
+        number.is_null() & pl.col("value_source_value").is_null() & (pl.col("value_as_concept_id").fill_null(0) == 0)
+    )
+    share = number >= study.get("genetics.fish_from_pct")
+    positive = (yes | empty | share).fill_null(value=False) & ~no.fill_null(value=False)
+    return positive, (no | (number < study.get("genetics.fish_from_pct"))).fill_null(value=False)
 
 
 def _record(rows: pl.DataFrame, best: pl.DataFrame, patients: pl.DataFrame, study: Study, findings: Findings) -> None:

@@ -8,6 +8,7 @@ from analytics.courses import days_between
 from analytics.findings import Findings
 from analytics.records import Records
 from analytics.study import Study
+from analytics.written import folded_unit, with_written_numbers
 
 WINDOWS = {
     "person_id": pl.Int64,
@@ -165,9 +166,19 @@ def derive_cd19_loss(
 
 def _last_gated(first: pl.DataFrame, records: Records, sets: ConceptSets, study: Study) -> pl.DataFrame:
     """`cd19_antigen_loss@1`: the last CD19 gating (% of blasts) up to the post marrow of course 1."""
-    gated = records.measurements.filter(
-        sets.within("measurement_concept_id", "CS_CD19_BLAST_PCT"), pl.col("value_as_number").is_not_null()
-    ).select("person_id", "measurement_id", date="measurement_date", value="value_as_number")
+    told = records.measurements.filter(sets.within("measurement_concept_id", "CS_CD19_BLAST_PCT"))
+    rows = with_written_numbers(told.with_columns(operator=pl.lit(None, dtype=pl.String)))
+    # "CD19 negative" blasts have lost it, "positive" ones have not, whatever the share.
+    spoken = sets.choose("value_as_concept_id", {"CS_VALUE_NEGATIVE": 0.0, "CS_VALUE_POSITIVE": 100.0})
+    share = (
+        pl.when(folded_unit(pl.col("unit_source_value")).is_in(["1", "{fraction}", "fraction"])).then(100).otherwise(1)
+    )
+    gated = rows.select(
+        "person_id",
+        "measurement_id",
+        date="measurement_date",
+        value=pl.coalesce(pl.col("value_as_number") * share, spoken.cast(pl.Float64)),
+    ).filter(pl.col("value").is_not_null())
     near = first.select(*_KEYS, "start_date", "end_date", "post_date").join(gated, on="person_id")
     near = near.filter(
         days_between(pl.col("start_date"), pl.col("date")) >= study.get("cd19_antigen_loss.first_day"),

@@ -122,10 +122,7 @@ def _burden_reduction(
     rule, words = study.get("burden_reduction"), "|".join(study.get("intrathecal_words.words"))
     drugs = records.drugs.join(patients.select("person_id", "first_blina_date", "rr_date"), on="person_id")
     day = days_between(pl.col("first_blina_date"), pl.col("drug_exposure_start_date"))
-    drugs = drugs.filter(
-        day.is_between(rule["first_day"], rule["last_day"]),
-        pl.col("drug_type_concept_id").is_in(study.get("exposure_type.administration_type_concept_ids")),
-    )
+    drugs = _exposures(drugs.filter(day.is_between(rule["first_day"], rule["last_day"])), records, study)
     intrathecal = sets.within("route_concept_id", "CS_ROUTE_INTRATHECAL") | (
         pl.col("route_source_value").str.contains(words).fill_null(value=False)
     )
@@ -139,6 +136,7 @@ def _burden_reduction(
         table="study_patient",
         field="burden_reduction_chemo",
         rule=study.rule("burden_reduction"),
+        grade="B",
         source_table="drug_exposure",
         source_id="chemo_ids",
     )
@@ -146,6 +144,15 @@ def _burden_reduction(
     return patients.with_columns(
         burden_reduction_chemo=reduced.otherwise(pl.lit(0, dtype=pl.Int8)),
     ).drop("chemo_ids")
+
+
+def _exposures(drugs: pl.DataFrame, records: Records, study: Study) -> pl.DataFrame:
+    """Administrations; orders of persons of whom no administration of any drug is known (as for bags, A10)."""
+    kinds = study.get("exposure_type")
+    is_given = pl.col("drug_type_concept_id").is_in(kinds["administration_type_concept_ids"])
+    charted = records.drugs.filter(is_given).select("person_id").unique()
+    ordered = drugs.filter(pl.col("drug_type_concept_id").is_in(kinds["order_type_concept_ids"]))
+    return pl.concat([drugs.filter(is_given), ordered.join(charted, on="person_id", how="anti")])
 
 
 def _record(patients: pl.DataFrame, study: Study, findings: Findings) -> None:

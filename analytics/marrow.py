@@ -6,11 +6,22 @@ NGS, later time, larger id (PROTOCOL.md 5.1, 5.2, A07).
 
 import polars as pl
 
+from analytics.blasts import read_blasts
 from analytics.concept_sets import ConceptSets
 from analytics.findings import Findings
-from analytics.mrd import BELOW_CUTOFF, INADEQUATE, NEGATIVE, POS_BQ, POSITIVE, UNPARSED, Mrd, parse_mrd
+from analytics.mrd import (
+    BELOW_CUTOFF,
+    INADEQUATE,
+    NEGATIVE,
+    POS_BQ,
+    POSITIVE,
+    UNPARSED,
+    exponent_of_unit,
+    parse_mrd,
+)
 from analytics.records import Records
 from analytics.study import Study
+from analytics.written import folded_unit, once_each
 
 OPERATORS = {
     "CS_OPERATOR_LT": "<",
@@ -22,16 +33,14 @@ OPERATORS = {
 _MRD_READ = {"mrd_pct": pl.Float64, "mrd_operator": pl.String, "mrd_kind": pl.String}
 
 
-def derive_assessments(
-    records: Records, sites: pl.DataFrame, sets: ConceptSets, study: Study, findings: Findings
-) -> pl.DataFrame:
-    """One row per adequate marrow; `sites`: person_id, site (for its decimal separator).
+def derive_assessments(records: Records, sets: ConceptSets, study: Study, findings: Findings) -> pl.DataFrame:
+    """One row per adequate marrow.
 
-    Columns: person_id, date, blasts_pct, blasts_grade, blasts_id, mrd_pct (%), mrd_operator, mrd_kind, mrd_grade,
-    mrd_id, cd19_gated.
+    Columns: person_id, date, blasts_pct, blasts_operator, blasts_grade, blasts_id, mrd_pct (%), mrd_operator, mrd_kind,
+    mrd_grade, mrd_id, cd19_gated.
     """
     blasts = _best(_blasts(records, sets, study, findings), "blasts")
-    mrd = _best(_mrd(records, sites, sets, study, findings), "mrd")
+    mrd = _best(_mrd(records, sets, study, findings), "mrd")
     days = blasts.join(mrd, on=["person_id", "date"], how="full", coalesce=True).sort("person_id", "date")
     return _joined(days, study)
 
@@ -51,18 +60,29 @@ def _from_marrow(records: Records, sets: ConceptSets, study: Study) -> pl.DataFr
 
 
 def _blasts(records: Records, sets: ConceptSets, study: Study, findings: Findings) -> pl.DataFrame:
-    rule = study.get("marrow_blasts")
+    rule, inadequate = study.get("marrow_blasts"), study.get("marrow_inadequate.words")
     rows = _from_marrow(records, sets, study).filter(
         sets.within("measurement_concept_id", "CS_MARROW_BLASTS"), pl.col("is_marrow")
     )
-    written = pl.coalesce("unit_code", "unit_source_value")
+    units = [folded_unit(pl.col(one)) for one in ("unit_source_value", "unit_code")]
+    factors = {unit: float(one) for unit, one in rule["factors"].items()}
+    factor = pl.coalesce(one.replace_strict(factors, default=None, return_dtype=pl.Float64) for one in units)
+    no_unit = pl.coalesce("unit_source_value", "unit_code").is_null()
     folded = pl.col("value_source_value").str.normalize("NFKC")
-    in_text = folded.str.extract(rule["text_pattern"], 1).cast(pl.Float64)
-    from_text = pl.col("value_as_number").is_null() & in_text.is_not_null()
-    is_number = pl.col("value_as_number").is_not_null() & (written.is_null() | written.is_in(rule["units"]))
+    rows = once_each(
+        rows,
+        ["value_source_value", "decimal_separator"],
+        lambda text, separator: read_blasts(text, rule["text_patterns"], inadequate, separator or "."),
+        {"told_pct": pl.Float64, "told_operator": pl.String},
+    )
+    from_text = pl.col("value_as_number").is_null() & pl.col("told_pct").is_not_null()
+    # "No blasts", where the hospital's code map calls the words negative.
+    none = pl.col("value_as_number").is_null() & sets.within("value_as_concept_id", "CS_VALUE_NEGATIVE")
+    number = (pl.col("value_as_number") * factor.fill_null(pl.when(no_unit).then(1.0))).round(9)
     rows = rows.with_columns(
-        blasts_pct=pl.when(is_number).then("value_as_number").when(from_text).then(in_text),
-        blasts_grade=pl.when(from_text).then(pl.lit("C")).otherwise(pl.lit("A")),
+        blasts_pct=pl.when(from_text).then("told_pct").when(none).then(0.0).otherwise(number),
+        blasts_operator=pl.when(from_text).then("told_operator").otherwise("operator"),
+        blasts_grade=pl.when(from_text | none).then(pl.lit("C")).otherwise(pl.lit("A")),
         folds=folded != pl.col("value_source_value"),
     )
     findings.count("dq_blast_from_text", rows.filter(pl.col("blasts_grade") == "C"), rows)
@@ -72,9 +92,23 @@ def _blasts(records: Records, sets: ConceptSets, study: Study, findings: Finding
     return usable.with_columns(blasts_rank=pl.lit(0), cd19_gated=pl.lit(value=False))
 
 
-def _mrd(records: Records, sites: pl.DataFrame, sets: ConceptSets, study: Study, findings: Findings) -> pl.DataFrame:
+def blasts_from(limit: float) -> pl.Expr:
+    """Whether an assessment's blasts reach a limit (%); null when unknown, also for a `<` above or a `>` below it."""
+    value, sign = pl.col("blasts_pct"), pl.col("blasts_operator").fill_null("=")
+    below = pl.when(value <= limit).then(pl.lit(value=False))
+    above = pl.when(value >= limit).then(pl.lit(value=True))
+    is_below, is_above = sign.is_in(["<", "<="]), sign.is_in([">", ">="])
+    return pl.when(is_below).then(below).when(is_above).then(above).otherwise(value >= limit)
+
+
+def blasts_shown() -> pl.Expr:
+    """The number that tables show: null for a limit."""
+    return pl.when(~pl.col("blasts_operator").is_in(["<", "<=", ">", ">="]).fill_null(value=False)).then("blasts_pct")
+
+
+def _mrd(records: Records, sets: ConceptSets, study: Study, findings: Findings) -> pl.DataFrame:
     methods = study.get("mrd_method.order")
-    everything = _from_marrow(records, sets, study).join(sites.select("person_id", "site"), on="person_id", how="left")
+    everything = _from_marrow(records, sets, study)
     of_blood = sets.within("measurement_concept_id", "CS_MRD_BLOOD")
     rows = everything.filter(sets.within("measurement_concept_id", *methods) | of_blood)
     findings.count("dq_mrd_not_marrow", rows.filter(of_blood | ~pl.col("is_marrow")), rows)
@@ -92,38 +126,27 @@ def _mrd(records: Records, sites: pl.DataFrame, sets: ConceptSets, study: Study,
 
 def _read(rows: pl.DataFrame, sets: ConceptSets, study: Study) -> pl.DataFrame:
     """`mrd_parse@1`, once per distinct result; a word that the site's map knows comes before the grammar's words."""
-    rule, known = study.get("mrd_parse"), "percent_units fraction_units per_million_units".split()
-    units = [unit for name in known for unit in rule[name]]
-    written = pl.when(pl.col("unit_source_value").is_in(units)).then("unit_source_value").otherwise("unit_code")
-    rows = rows.with_columns(unit=written)
-    keys = ["value_source_value", "value_as_number", "unit", "operator", "site"]
-    distinct = rows.select(keys).unique(maintain_order=True)
-    separators, default = rule["decimal_separator"].get("sites") or {}, rule["decimal_separator"]["default"]
-    results = [
-        parse_mrd(
-            row[0],
-            row[1],
-            row[2],
-            row[3],
-            rule,
-            cutoff_pct=study.get("mrd_positive.from_pct"),
-            inadequate=tuple(study.get("marrow_inadequate.words")),
-            decimal_separator=separators.get(row[4], default),
-        )
-        for row in distinct.iter_rows()
-    ]
-    distinct = distinct.hstack(_frame(results))
-    rows = rows.join(distinct, on=keys, how="left", nulls_equal=True)
+    rule, positive = study.get("mrd_parse"), study.get("mrd_positive")
+    inadequate = tuple(study.get("marrow_inadequate.words"))
+
+    def read(
+        text: str | None, number: float | None, unit: str | None, code: str | None, sign: str | None, mark: str | None
+    ) -> tuple[float | None, str | None, str]:
+        known = unit if exponent_of_unit(unit, rule) is not None else code
+        found = parse_mrd(
+            text, number, known, sign, rule, cutoff_pct=positive["from_pct"], inadequate=inadequate,
+            decimal_separator=mark or ".", by_lod=positive["by_lod"],
+        )  # fmt: skip
+        return found.value, found.operator, found.kind
+
+    keys = ["value_source_value", "value_as_number", "unit_source_value", "unit_code", "operator", "decimal_separator"]
+    rows = once_each(rows, keys, read, _MRD_READ)
     words = {"CS_VALUE_NEGATIVE": NEGATIVE, "CS_VALUE_POSITIVE": POSITIVE, "CS_VALUE_POS_BQ": POS_BQ}
     coded = sets.choose("value_as_concept_id", words)
     mapped = pl.col("mrd_pct").is_null() & (pl.col("mrd_kind") != INADEQUATE) & coded.is_not_null()
     return rows.with_columns(
         mrd_kind=pl.when(mapped).then(coded).otherwise("mrd_kind"),
     )
-
-
-def _frame(results: list[Mrd]) -> pl.DataFrame:
-    return pl.DataFrame([(one.value, one.operator, one.kind) for one in results], schema=_MRD_READ, orient="row")
 
 
 def _best(rows: pl.DataFrame, what: str) -> pl.DataFrame:
@@ -141,7 +164,7 @@ def _best(rows: pl.DataFrame, what: str) -> pl.DataFrame:
     )
     best = ordered.unique(["person_id", "measurement_date"], keep="first", maintain_order=True)
     columns = {
-        "blasts": ["blasts_pct", "blasts_grade"],
+        "blasts": ["blasts_pct", "blasts_operator", "blasts_grade"],
         "mrd": ["mrd_pct", "mrd_operator", "mrd_kind", "mrd_grade", "cd19_gated"],
     }[what]
     return best.select(
@@ -179,7 +202,8 @@ def _count(rows: pl.DataFrame, findings: Findings) -> None:
     findings.count("dq_mrd_comparator", rows.filter(pl.col("mrd_operator").is_in(["<", "<=", ">", ">="])), rows)
     findings.count("dq_mrd_unparsed", rows.filter((kind == UNPARSED) & is_text), rows)
     findings.count("dq_mrd_unit_unknown", rows.filter((kind == UNPARSED) & ~is_text), rows)
-    normalised = pl.col("mrd_pct").is_not_null() & (pl.col("unit").is_null() | (pl.col("unit") != "%"))
+    is_percent = pl.any_horizontal(pl.col(one) == "%" for one in ("unit_source_value", "unit_code"))
+    normalised = pl.col("mrd_pct").is_not_null() & ~is_percent.fill_null(value=False)
     findings.count(
         "dq_mrd_unit_normalised", rows.filter(normalised & ~folded.str.contains("%").fill_null(value=False)), rows
     )
@@ -197,7 +221,8 @@ def mrd_is_positive(study: Study) -> pl.Expr:
 
     POS_BQ is not positive unless `mrd_positive.pos_bq_is_positive` says so (A02).
     """
-    positive = [POSITIVE, POS_BQ] if study.get("mrd_positive.pos_bq_is_positive") else [POSITIVE]
+    low_too = study.get("mrd_positive.pos_bq_is_positive") or study.get("mrd_positive.by_lod")
+    positive = [POSITIVE, POS_BQ] if low_too else [POSITIVE]
     known = pl.col("mrd_kind").is_in([POSITIVE, NEGATIVE, BELOW_CUTOFF, POS_BQ])
     return pl.when(known).then(pl.col("mrd_kind").is_in(positive))
 

@@ -5,23 +5,26 @@ UNPARSED.
 """
 
 import re
-import unicodedata
 from dataclasses import dataclass
 from typing import Any
+
+from analytics.written import normalise, with_limits
 
 POSITIVE, NEGATIVE, BELOW_CUTOFF = "POSITIVE", "NEGATIVE", "BELOW_CUTOFF"
 POS_BQ, INDETERMINATE, UNPARSED, INADEQUATE = "POS_BQ", "INDETERMINATE", "UNPARSED", "INADEQUATE"
 
-_SUPERSCRIPTS = str.maketrans("⁰¹²³⁴⁵⁶⁷⁸⁹⁻⁺", "0123456789-+")
-_SUPERSCRIPT_RUN = re.compile(r"(?<=\d)([⁻⁺]?[⁰¹²³⁴⁵⁶⁷⁸⁹]+)")
 _COMPARATOR = re.compile(r"^(<=|>=|<|>|=)?(.*)$", re.DOTALL)
 _NUMBER = r"[0-9]+(?:\.[0-9]+)?(?:e[+-]?[0-9]+)?"
 _PLAIN = re.compile(rf"^({_NUMBER})$")
 _PERCENT = re.compile(rf"^({_NUMBER})%$")
-_SCIENTIFIC = re.compile(rf"^({_NUMBER})×10\^?([+-][0-9]+)$")
+_SCIENTIFIC = re.compile(rf"^({_NUMBER})×10(?:\^?([+-][0-9]+)|e([+-]?[0-9]+))$")
 _POWER = re.compile(r"^10\^?(-[0-9]+)$")
 _LOG = re.compile(r"^(-[0-9]+(?:\.[0-9]+)?)log(?:10)?$")
-_PER_MILLION = re.compile(rf"^({_NUMBER})/(?:10\^?6|1000000|million|百万)$")
+_PER_MILLION = re.compile(rf"^({_NUMBER})(?:cells?|个)?/(?:10[\^*]?6|1000000|million|百万)(?:cells?|个)?$")
+_POWER_UNIT = re.compile(r"^[×x*]?(?:1×)?10[\^*]?(-[0-9]+)$")
+_ANTIGEN = re.compile(r"cd\s?[0-9]+[a-z]?\s*(?:\([-+]\)|[-+]|阴性|阳性|negative|positive|neg|pos)?")
+_SELF_TELLING = rf"{_NUMBER}(?:\s*%|\s*×\s*10(?:\^?[+-]|e[+-]?)[0-9]+|\s*/\s*10[\^*]?6)"
+_VALUE = re.compile(rf"(<=|>=|<|>|=)?\s*({_SELF_TELLING}|10\^?-[0-9]+)")
 
 
 @dataclass(frozen=True)
@@ -31,21 +34,6 @@ class Mrd:
     value: float | None
     operator: str | None
     kind: str
-
-
-def normalise(text: str, decimal_separator: str = ".") -> str:
-    """The text with plain digits and signs, `×` for every multiplication sign, no thousands separators, lower case.
-
-    Superscript exponents become `^-4` before NFKC, which would lose them. Only the sign that is not the site's decimal
-    separator is removed, and only in groups of three (A01).
-    """
-    marked = _SUPERSCRIPT_RUN.sub(lambda run: "^" + run.group(1).translate(_SUPERSCRIPTS), text)
-    folded = unicodedata.normalize("NFKC", marked.replace("−", "-")).strip().lower()
-    other = "," if decimal_separator == "." else "."
-    folded = re.sub(rf"(?<=\d){re.escape(other)}(?=\d{{3}}(?:\D|$))", "", folded)
-    if decimal_separator == ",":
-        folded = re.sub(r"(?<=\d),(?=\d)", ".", folded)
-    return re.sub(r"(?<=[\d.\s])[x*](?=\s*10)", "×", folded)
 
 
 def parse_mrd(
@@ -58,26 +46,30 @@ def parse_mrd(
     cutoff_pct: float,
     inadequate: tuple[str, ...] = (),
     decimal_separator: str = ".",
+    by_lod: bool = False,
 ) -> Mrd:
     """One result read by the grammar: a number with its unit and operator first, else the text.
 
-    `rule` is the parameter `mrd_parse`; `inadequate` are patterns of words for a sample that gives no result.
+    `rule` is the parameter `mrd_parse`; `inadequate` are patterns of words for a sample that gives no result. `by_lod`:
+    whatever the assay quantified is positive, whatever lies below its own limit is negative (S7).
     """  # fmt: skip
+    cutoff = 0.0 if by_lod else cutoff_pct
     if number is not None:
-        percent = _in_percent(number, (unit or "").strip(), rule)
+        percent = _in_percent(number, unit, rule)
         if percent is None:
             return Mrd(0.0, "=", NEGATIVE) if number == 0 else Mrd(None, operator, UNPARSED)
-        return _by_value(percent, operator or "=", cutoff_pct)
+        return _by_value(percent, operator or "=", cutoff, by_lod)
     if text is None or not text.strip():
         return Mrd(None, None, UNPARSED)
     if any(re.search(pattern, text) for pattern in inadequate):
         return Mrd(None, None, INADEQUATE)
-    folded = normalise(text, decimal_separator)
-    return _words(folded, rule) or _numeric(folded, (unit or "").strip(), operator, rule, cutoff_pct)
+    folded = with_limits(normalise(text, decimal_separator))
+    found = _words(folded, rule) or _numeric(folded, unit, operator, rule, cutoff, by_lod)
+    return found or _words_and_number(folded, rule, cutoff, by_lod) or Mrd(None, None, UNPARSED)
 
 
 def _words(folded: str, rule: dict[str, Any]) -> Mrd | None:
-    spoken = re.sub(r"[\s,，;；。]+", " ", folded).strip()
+    spoken = re.sub(r"[\s,，;；。:：]+", " ", folded).strip()
     if any(spoken == word or spoken.replace(" ", "") == word.replace(" ", "") for word in rule["pos_bq_words"]):
         return Mrd(None, None, POS_BQ)
     if spoken in rule["negative_words"]:
@@ -85,21 +77,62 @@ def _words(folded: str, rule: dict[str, Any]) -> Mrd | None:
     return Mrd(None, None, POSITIVE) if spoken in rule["positive_words"] else None
 
 
-def _numeric(folded: str, unit: str, operator: str | None, rule: dict[str, Any], cutoff_pct: float) -> Mrd:
+def _numeric(
+    folded: str, unit: str | None, operator: str | None, rule: dict[str, Any], cutoff: float, by_lod: bool
+) -> Mrd | None:
     match = _COMPARATOR.match(re.sub(r"\s+", "", folded))
     sign, rest = match.groups() if match else (None, folded)
     percent = _read_percent(rest, unit, rule)
+    return None if percent is None else _by_value(percent, sign or operator or "=", cutoff, by_lod)
+
+
+def _words_and_number(folded: str, rule: dict[str, Any], cutoff: float, by_lod: bool) -> Mrd | None:
+    """A known word beside other words, perhaps with one number that says its own unit: `negative (<0.01%)`.
+
+    The number beside "negative" is a limit of detection, never a result. Words that the grammar does not know beside a
+    number leave the result UNPARSED; the sample's or the method's name (`label_words`) may stand there.
+    """
+    text = _ANTIGEN.sub(" ", folded)
+    values = _VALUE.findall(text)
+    rest = _VALUE.sub(" ", text)
+    if any(_says(rest, word) for word in rule["pos_bq_words"]):
+        return Mrd(None, None, POS_BQ)
+    is_negative = any(_says(rest, word) for word in rule["negative_words"] if word != "0")
+    if is_negative:
+        limits = [_read_percent(re.sub(r"\s+", "", one), None, rule) for sign, one in values if sign.startswith("<")]
+        if limits and limits[0] is not None:
+            return _by_value(limits[0], "<", cutoff, by_lod)
+        return Mrd(None, None, NEGATIVE)
+    if len(values) > 1:
+        return None
+    is_positive = any(_says(rest, word) for word in rule["positive_words"])
+    labels = re.sub("|".join(rule["label_words"]), " ", rest)
+    if not values or not (is_positive or not re.search(r"\w", labels)):
+        return Mrd(None, None, POSITIVE) if is_positive and not values else None
+    sign, written = values[0]
+    percent = _read_percent(re.sub(r"\s+", "", written), None, rule)
     if percent is None:
-        return Mrd(None, None, UNPARSED)
-    return _by_value(percent, sign or operator or "=", cutoff_pct)
+        return None
+    if is_positive and sign.startswith("<"):
+        return Mrd(None, None, POS_BQ)
+    return _by_value(percent, sign or "=", cutoff, by_lod)
 
 
-def _read_percent(rest: str, unit: str, rule: dict[str, Any]) -> float | None:
+def _says(text: str, word: str) -> bool:
+    """Whether a text holds a word: Latin words whole, others anywhere."""
+    pattern = re.escape(word)
+    return (
+        re.search(rf"(?<![a-z]){pattern}(?![a-z])" if word[0].isascii() and word[0].isalpha() else pattern, text)
+        is not None
+    )
+
+
+def _read_percent(rest: str, unit: str | None, rule: dict[str, Any]) -> float | None:
     """A number as written, in %. Powers of ten and logs are fractions of cells: 10^-4 is 0.01 %."""
     if found := _PERCENT.match(rest):
         return float(found[1])
     if found := _SCIENTIFIC.match(rest):
-        return _scaled(found[1], int(found[2]) + 2)
+        return _scaled(found[1], int(found[2] or found[3]) + 2)
     if found := _POWER.match(rest):
         return _scaled("1", int(found[1]) + 2)
     if found := _LOG.match(rest):
@@ -116,19 +149,29 @@ def _scaled(number: str, exponent: int) -> float:
     return float(f"{number}e{exponent}") if "e" not in number else float(number) * 10.0**exponent
 
 
-def _in_percent(number: float, unit: str, rule: dict[str, Any]) -> float | None:
-    if unit in rule["percent_units"]:
-        return number
-    if unit in rule["fraction_units"]:
-        return round(number * 100, 12)
-    return round(number * 1e-4, 12) if unit in rule["per_million_units"] else None
+def exponent_of_unit(unit: str | None, rule: dict[str, Any]) -> int | None:
+    """The power of ten that brings a number with this unit to %; None for a unit that is not known."""
+    folded = re.sub(r"\s+", "", normalise(unit or ""))
+    if any(folded.startswith(one) for one in rule["percent_units"]):
+        return 0
+    if folded in rule["fraction_units"]:
+        return 2
+    if folded in rule["per_million_units"]:
+        return -4
+    power = _POWER_UNIT.match(folded)
+    return int(power[1]) + 2 if power else None
 
 
-def _by_value(percent: float, operator: str, cutoff_pct: float) -> Mrd:
+def _in_percent(number: float, unit: str | None, rule: dict[str, Any]) -> float | None:
+    exponent = exponent_of_unit(unit, rule)
+    return None if exponent is None else round(number * 10.0**exponent, 12) if exponent else number
+
+
+def _by_value(percent: float, operator: str, cutoff: float, by_lod: bool) -> Mrd:
     if operator in ("<", "<="):
-        return Mrd(percent, operator, NEGATIVE if percent <= cutoff_pct else INDETERMINATE)
+        return Mrd(percent, operator, NEGATIVE if percent <= cutoff or by_lod else INDETERMINATE)
     if operator in (">", ">="):
         return Mrd(percent, operator, POSITIVE)
     if percent == 0:
         return Mrd(0.0, "=", NEGATIVE)
-    return Mrd(percent, "=", POSITIVE if percent >= cutoff_pct else BELOW_CUTOFF)
+    return Mrd(percent, "=", POSITIVE if percent >= cutoff else BELOW_CUTOFF)

@@ -4,6 +4,7 @@ import polars as pl
 
 from analytics.courses import days_between
 from analytics.findings import Findings
+from analytics.marrow import blasts_from
 from analytics.response import RR
 from analytics.study import Study
 
@@ -82,17 +83,16 @@ def _relapses(remission: pl.DataFrame, assessments: pl.DataFrame, events: pl.Dat
     recorded = events.filter(pl.col("event").is_in(["relapse", "extramedullary"])).select(
         "person_id", "date", "source_table", "source_id"
     )
-    high = assessments.filter(pl.col("blasts_pct") >= rule["second_test_from_pct"]).sort("person_id", "date")
+    second, certain_at = rule["second_test_from_pct"], rule["certain_from_pct"]
     # The next adequate marrow decides: it is either the second positive test or shows a new remission.
-    following = (
+    tested = (
         assessments.filter(pl.col("blasts_pct").is_not_null())
         .sort("person_id", "date")
-        .select("person_id", "date", next_blasts=pl.col("blasts_pct").shift(-1).over("person_id"))
+        .with_columns(reached=blasts_from(second), certain=blasts_from(certain_at))
+        .with_columns(confirmed=pl.col("reached").shift(-1).over("person_id"))
     )
-    high = high.join(following, on=["person_id", "date"], how="left")
-    certain = (pl.col("blasts_pct") >= rule["certain_from_pct"]) | (
-        pl.col("next_blasts") >= rule["second_test_from_pct"]
-    )
+    high = tested.filter("reached")
+    certain = (pl.col("certain") | pl.col("confirmed")).fill_null(value=False)
     marrow = high.filter(certain).select("person_id", "date", source_table=pl.lit("measurement"), source_id="blasts_id")
     both = pl.concat([recorded, marrow]).join(remission, on="person_id")
     after = both.filter(pl.col("date") > pl.col("cr_date")).sort("person_id", "date", "source_table", "source_id")

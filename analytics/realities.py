@@ -24,8 +24,11 @@ def count_realities(
     later = ordered.filter(pl.col("drug_exposure_start_date") > pl.col("last_contact_date"))
     findings.count("dq_nonclinical_after_contact", later, ordered)
     sampled = records.measurements.join(persons, on="person_id").filter(pl.col("specimen_date").is_not_null())
-    reported = sampled.filter(pl.col("measurement_date") != pl.col("specimen_date"))
-    findings.count("dq_report_date_used", reported, sampled)
+    findings.count("dq_report_date_used", sampled.filter(pl.col("measurement_date") > pl.col("specimen_date")), sampled)
+    findings.count("dq_sample_date_used", sampled.filter(pl.col("report_date") > pl.col("specimen_date")), sampled)
+    unzoned = records.precision.filter(pl.col("table_name") == "drug_exposure", pl.col("precision") == "no zone")
+    assumed = pl.col("drug_exposure_id").is_in(unzoned["row_id"].implode())
+    findings.count("dq_zone_assumed", drugs.filter(assumed), drugs)
     _seizures(persons, bags, records, sets, study, findings)
 
 

@@ -1,6 +1,6 @@
 """The OMOP rows of the persons who were given blinatumomab, read once, as plain frames that all derivations share."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import date
 
 import polars as pl
@@ -21,15 +21,16 @@ _NAMES = {
         "condition_source_value visit_occurrence_id"
     ),
     "observation": (
-        "observation_id person_id observation_concept_id observation_date value_as_concept_id qualifier_concept_id "
-        "observation_source_value value_source_value qualifier_source_value observation_event_id "
+        "observation_id person_id observation_concept_id observation_source_concept_id observation_date "
+        "value_as_number value_as_concept_id qualifier_concept_id observation_source_value value_source_value "
+        "qualifier_source_value observation_event_id "
         "obs_event_field_concept_id"
     ),
     "measurement": (
         "measurement_id person_id measurement_concept_id measurement_source_concept_id measurement_date "
         "measurement_datetime operator_concept_id value_as_number value_as_concept_id unit_concept_id "
         "unit_source_value measurement_source_value value_source_value measurement_event_id "
-        "meas_event_field_concept_id"
+        "meas_event_field_concept_id visit_occurrence_id"
     ),
     "procedure_occurrence": (
         "procedure_occurrence_id person_id procedure_concept_id procedure_source_concept_id procedure_date "
@@ -40,8 +41,8 @@ _NAMES = {
         "discharged_to_source_value"
     ),
     "specimen": (
-        "specimen_id person_id specimen_concept_id specimen_date anatomic_site_concept_id specimen_source_value "
-        "anatomic_site_source_value"
+        "specimen_id person_id specimen_concept_id specimen_date specimen_datetime anatomic_site_concept_id "
+        "specimen_source_value anatomic_site_source_value"
     ),
     "person": ("person_id gender_concept_id year_of_birth month_of_birth day_of_birth birth_datetime care_site_id"),
 }
@@ -63,8 +64,9 @@ SPECIMEN_FIELD = 1147049
 class Records:
     """Frames with OMOP's columns, one row per OMOP row, of the persons with any blinatumomab record.
 
-    `persons` adds sex and birth_date; `measurements` adds unit_code (UCUM of the unit concept) and the specimen's
-    columns; `visits` adds site (care_site_source_value). `precision`: table_name, row_id, column_name, precision.
+    `persons` adds sex and birth_date; `measurements` adds unit_code (UCUM of the unit concept), the specimen's columns,
+    report_date (as the CDM has it; measurement_date is the day of the sample) and decimal_separator; `visits` adds site
+    (care_site_source_value). `precision`: table_name, row_id, column_name, precision.
     """
 
     persons: pl.DataFrame
@@ -77,6 +79,11 @@ class Records:
     deaths: pl.DataFrame
     precision: pl.DataFrame
     lock: date | None
+
+    def imprecise(self, table: str) -> pl.Expr:
+        """The row ids of a table whose date is known to the month or year only, for `is_in`."""
+        rows = self.precision.filter(pl.col("table_name") == table, pl.col("precision").is_in(["month", "year"]))
+        return pl.lit(rows["row_id"].implode())
 
 
 def read_records(cdm: Cdm, sets: ConceptSets, study: Study) -> Records:
@@ -128,20 +135,44 @@ def _measurements(cdm: Cdm, whose: str) -> pl.DataFrame:
         f"SELECT concept_id, concept_code FROM {cdm.vocabulary_schema}.concept WHERE concept_id IN ({units})"
     ).select(unit_concept_id=pl.col("concept_id").cast(pl.Int64), unit_code=pl.col("concept_code").cast(pl.String))
     linked = pl.when(pl.col("meas_event_field_concept_id") == SPECIMEN_FIELD).then("measurement_event_id")
-    return (
+    joined = (
         measurements.with_columns(specimen_id=linked)
         .join(specimens.unique("specimen_id"), on="specimen_id", how="left")
         .join(codes.unique("unit_concept_id"), on="unit_concept_id", how="left")
     )
+    # The day of the sample counts, not that of the report (R23); one "received" after the day of the result does not.
+    reported = (pl.col("specimen_date") < pl.col("measurement_date")).fill_null(value=False)
+    return joined.with_columns(
+        report_date="measurement_date",
+        measurement_date=pl.when(reported).then("specimen_date").otherwise("measurement_date"),
+        measurement_datetime=pl.when(reported).then("specimen_datetime").otherwise("measurement_datetime"),
+        decimal_separator=pl.lit(None, dtype=pl.String),
+    )
+
+
+def with_decimal_separators(records: Records, sites: pl.DataFrame, study: Study) -> Records:
+    """The records whose measurements know their hospital's decimal separator (A01).
+
+    The hospital of a result is that of its visit, else that of the person (`sites`: person_id, site).
+    """
+    known = study.get("mrd_parse.decimal_separator")
+    visits = records.visits.select("visit_occurrence_id", of_visit="site").unique("visit_occurrence_id")
+    rows = records.measurements.join(visits, on="visit_occurrence_id", how="left")
+    rows = rows.join(sites.select("person_id", of_person="site"), on="person_id", how="left")
+    site = pl.coalesce("of_visit", "of_person")
+    separator = site.replace_strict(known.get("sites") or {}, default=known["default"], return_dtype=pl.String)
+    rows = rows.with_columns(decimal_separator=separator).drop("of_visit", "of_person")
+    return replace(records, measurements=rows)
 
 
 def _precision(cdm: Cdm) -> pl.DataFrame:
-    """Dates that the source knew to the month or year only, when this CDM keeps that beside its tables."""
+    """Dates known to the month or year only, and times without zone, when this CDM keeps that beside its tables."""
     schema = {"table_name": pl.String, "row_id": pl.Int64, "column_name": pl.String, "precision": pl.String}
     if not cdm.has("precision", schema=cdm.lineage_schema):
         return pl.DataFrame(schema=schema)
     rows = cdm.query(
         f"SELECT {', '.join(schema)} FROM {cdm.lineage_schema}.precision "
-        "WHERE table_name IN ('death', 'procedure_occurrence') AND precision IN ('month', 'year')"
+        "WHERE table_name IN ('death', 'procedure_occurrence', 'condition_occurrence', 'observation', 'drug_exposure') "
+        "AND precision IN ('month', 'year', 'no zone')"
     )
     return rows.select(pl.col(name).cast(kind) for name, kind in schema.items())

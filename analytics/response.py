@@ -4,7 +4,7 @@ import polars as pl
 
 from analytics.courses import days_between
 from analytics.findings import Findings
-from analytics.marrow import mrd_is_positive, mrd_percent
+from analytics.marrow import blasts_from, blasts_shown, mrd_is_positive, mrd_percent
 from analytics.mrd import INDETERMINATE
 from analytics.study import Study
 
@@ -26,10 +26,10 @@ def derive_responses(
     assessment_date, assessment_day, blasts_pre_pct, mrd_pre_pct, blasts_post_pct, mrd_post_pct, mrd_pre_kind,
     mrd_post_kind, state_pre, state_grade, response_cr, mrd_neg_post, cr_depth, counts_missing, evaluable.
     """  # fmt: skip
-    assessments = assessments.with_columns(mrd_shown=mrd_percent(), positive=mrd_is_positive(study))
+    assessments = _judged(assessments, study)
     before, after = _before(courses, assessments, study), _after(courses, assessments, study)
     courses = courses.join(before, on=_KEYS, how="left").join(after, on=_KEYS, how="left")
-    courses = courses.with_columns(_state(study)).with_columns(
+    courses = courses.with_columns(_state()).with_columns(
         assessment_date=pl.col("post_date"),
         assessment_day=days_between(pl.col("start_date") - pl.duration(days="start_day"), pl.col("post_date")),
     )
@@ -44,6 +44,22 @@ def derive_responses(
     courses = courses.with_columns(evaluable=evaluable.cast(pl.Int8))
     _record(courses, assessments, study, findings)
     return courses
+
+
+def _judged(assessments: pl.DataFrame, study: Study) -> pl.DataFrame:
+    """The marrows with mrd_shown, positive, m1 and m1_grade.
+
+    Without a blast count that tells the class an MRD below `mrd_state_rr` is M1 and one from there is not, grade B.
+    """
+    marrows = assessments.with_columns(mrd_shown=mrd_percent(), positive=mrd_is_positive(study))
+    by_blasts = ~blasts_from(study.get("m_class.m2_from_pct"))
+    high = (pl.col("mrd_shown") >= study.get("mrd_state_rr.from_pct")) & pl.col("positive")
+    by_mrd = pl.when(pl.col("positive").is_not_null()).then(~high.fill_null(value=False))
+    return marrows.with_columns(
+        m1=pl.coalesce(by_blasts, by_mrd),
+        m1_grade=pl.when(by_blasts.is_null()).then(pl.lit("B")).otherwise("blasts_grade"),
+        blasts_shown=blasts_shown(),
+    )
 
 
 def _before(courses: pl.DataFrame, assessments: pl.DataFrame, study: Study) -> pl.DataFrame:
@@ -73,27 +89,25 @@ def _after(courses: pl.DataFrame, assessments: pl.DataFrame, study: Study) -> pl
 def _chosen(ordered: pl.DataFrame, when: str) -> pl.DataFrame:
     first = ordered.unique(_KEYS, keep="first", maintain_order=True)
     names = {
-        name: f"{when}_{name}" for name in ("date", "blasts_id", "mrd_id", "mrd_operator", "cd19_gated", "positive")
+        name: f"{when}_{name}"
+        for name in ("date", "blasts_id", "mrd_id", "mrd_operator", "cd19_gated", "positive", "m1", "m1_grade")
     }
-    names |= {"blasts_pct": f"blasts_{when}_pct", "mrd_shown": f"mrd_{when}_pct", "mrd_kind": f"mrd_{when}_kind"}
+    names |= {"blasts_shown": f"blasts_{when}_pct", "mrd_shown": f"mrd_{when}_pct", "mrd_kind": f"mrd_{when}_kind"}
     return first.select(*_KEYS, *(pl.col(old).alias(new) for old, new in names.items()))
 
 
-def _state(study: Study) -> list[pl.Expr]:
+def _state() -> list[pl.Expr]:
     """`state_pre@1` and its grade: by blasts and MRD; without blasts by MRD alone, grade B (A19)."""
-    blasts, mrd, positive = pl.col("blasts_pre_pct"), pl.col("mrd_pre_pct"), pl.col("pre_positive")
-    high = (mrd >= study.get("mrd_state_rr.from_pct")) & positive & blasts.is_null()
     state = (
-        pl.when((blasts >= study.get("m_class.m2_from_pct")) | high)
+        pl.when(~pl.col("pre_m1"))
         .then(pl.lit(RR))
-        .when(positive)
+        .when(pl.col("pre_positive"))
         .then(pl.lit(MRDPOS))
-        .when(~positive)
+        .when(~pl.col("pre_positive"))
         .then(pl.lit(MRDNEG))
         .otherwise(pl.lit(UNKNOWN))
     )
-    grade = pl.when(blasts.is_null()).then(pl.lit("B")).otherwise(pl.lit("A"))
-    return [state.alias("state_pre"), grade.alias("state_grade")]
+    return [state.alias("state_pre"), pl.col("pre_m1_grade").fill_null("B").alias("state_grade")]
 
 
 def _counts_recovered(courses: pl.DataFrame, counts: pl.DataFrame, study: Study) -> pl.DataFrame:
@@ -128,10 +142,10 @@ def _mrd_negative_after() -> pl.Expr:
 def _response(study: Study) -> pl.Expr:
     """`response@1`: `cr@1` in state RR, `mrd_response@1` in state MRDpos, else null."""
     rule = study.get("cr")
-    m1 = pl.col("blasts_post_pct") < study.get("m_class.m2_from_pct")
+    m1 = pl.col("post_m1")
     recovered = (pl.col("anc") > rule["anc_above"]) & (pl.col("plt") > rule["plt_above"])
     enough = pl.col("counts_missing") | recovered if rule["use_counts"] else pl.lit(value=True)
-    complete = m1 & enough & pl.col("extramedullary").is_null()
+    complete = pl.when(m1.is_not_null()).then(m1 & enough & pl.col("extramedullary").is_null())
     missing = 0 if study.get("mrd_response.missing_is_nonresponse") else None
     undecided = pl.col("mrd_post_kind") == INDETERMINATE
     cleared = pl.when(undecided.fill_null(value=False)).then(None).otherwise(pl.col("mrd_neg_post").fill_null(missing))
@@ -148,7 +162,7 @@ def _depth(study: Study) -> pl.Expr:
     """Secondary listing: CR, CRh or CRi of an M1 marrow after state RR; null when the counts are missing."""
     limits = [study.get(name) for name in ("cr", "crh")]
     full, half = ((pl.col("anc") > one["anc_above"]) & (pl.col("plt") > one["plt_above"]) for one in limits)
-    m1 = (pl.col("blasts_post_pct") < study.get("m_class.m2_from_pct")) & (pl.col("state_pre") == RR)
+    m1 = pl.col("post_m1") & (pl.col("state_pre") == RR)
     depth = pl.when(full).then(pl.lit("CR")).when(half).then(pl.lit("CRh")).otherwise(pl.lit("CRi"))
     return pl.when(m1 & ~pl.col("counts_missing")).then(depth)
 

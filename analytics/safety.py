@@ -10,6 +10,7 @@ from analytics.records import CONDITION_FIELD, Records
 from analytics.study import Study
 
 _KEYS = ["person_id", "course_no"]
+_GRADED_BY = {"CRS": "CS_CRS_GRADE", "ICANS": "CS_ICANS_GRADE"}
 _GRADES = {f"CS_GRADE_{grade}": grade for grade in range(1, 6)}
 
 
@@ -32,7 +33,7 @@ def derive_toxicity(
                 pl.col("start_date") + pl.duration(days=last), pl.col("next_start_date") - pl.duration(days=1)
             ),
         )
-        events = _graded(records, sets, f"CS_{name.upper()}", study)
+        events = _graded(records, sets, name.upper(), study)
         inside = windows.join(events, on="person_id").filter(pl.col("date").is_between(pl.col("first"), pl.col("last")))
         _record(inside, name, study, findings)
         worst = inside.group_by(_KEYS).agg(grade=pl.col("grade").max(), recorded=pl.lit(value=True))
@@ -60,16 +61,20 @@ def count_steroids(
     near = windows.filter(day >= rule["first_day"], pl.col("date") <= pl.col("end_date")).unique("drug_exposure_id")
     before = (pl.col("start") - pl.col("at")).is_between(pl.duration(), pl.duration(hours=rule["premedication_hours"]))
     premedication = near.join(bags.select("person_id", "start"), on="person_id").filter(before)
-    crs = _graded(records, sets, "CS_CRS", study).select("person_id", crs_date="date")
+    crs = _graded(records, sets, "CRS", study).select("person_id", "grade", crs_date="date")
+    crs = crs.filter((pl.col("grade") != 0).fill_null(value=True))
     distance = days_between(pl.col("crs_date"), pl.col("date")).abs()
     treatment = near.join(crs, on="person_id").filter(distance <= rule["crs_days"])
     explained = pl.concat([premedication.select("drug_exposure_id"), treatment.select("drug_exposure_id")])
     findings.count("dq_steroid_role_unclear", near.join(explained, on="drug_exposure_id", how="anti"), near)
 
 
-def _graded(records: Records, sets: ConceptSets, concept_set: str, study: Study) -> pl.DataFrame:
-    """person_id, date, grade (null if none), system, condition_occurrence_id of one kind of event."""
-    conditions = records.conditions.filter(condition_in(sets, concept_set))
+def _graded(records: Records, sets: ConceptSets, name: str, study: Study) -> pl.DataFrame:
+    """person_id, date, grade (null if none), system, source_table, source_id of one kind of event (CRS, ICANS).
+
+    A diagnosis with its linked grade, or a result that is the grade itself (a 0 is a grade).
+    """
+    conditions = records.conditions.filter(condition_in(sets, f"CS_{name}"))
     grade_of = [
         sets.choose(column, _GRADES).cast(pl.Int32) for column in ("observation_concept_id", "value_as_concept_id")
     ]
@@ -81,13 +86,31 @@ def _graded(records: Records, sets: ConceptSets, concept_set: str, study: Study)
     )
     own = sets.choose("condition_source_concept_id", _GRADES).cast(pl.Int32)
     joined = conditions.join(linked, left_on="condition_occurrence_id", right_on="observation_event_id", how="left")
-    return joined.select(
+    diagnosed = joined.select(
         "person_id",
-        "condition_occurrence_id",
         "system",
         date="condition_start_date",
         grade=pl.coalesce("linked_grade", own),
+        source_table=pl.lit("condition_occurrence"),
+        source_id="condition_occurrence_id",
     )
+    results = records.observations.filter(
+        sets.within("observation_concept_id", f"CS_{name}", _GRADED_BY[name]),
+        pl.col("obs_event_field_concept_id").fill_null(0) != CONDITION_FIELD,
+    )
+    number = pl.when(pl.col("value_as_number").is_in([0.0, 1.0, 2.0, 3.0, 4.0, 5.0])).then(
+        pl.col("value_as_number").cast(pl.Int32)
+    )
+    told = pl.col("value_source_value").str.extract(study.get("grade_words.pattern"), 1).cast(pl.Int32)
+    graded = results.select(
+        "person_id",
+        date="observation_date",
+        grade=pl.coalesce(sets.choose("value_as_concept_id", _GRADES).cast(pl.Int32), number, told),
+        system=_system(study),
+        source_table=pl.lit("observation"),
+        source_id="observation_id",
+    )
+    return pl.concat([diagnosed, graded.select(diagnosed.columns)])
 
 
 def _system(study: Study) -> pl.Expr:
@@ -115,13 +138,14 @@ def _record(events: pl.DataFrame, name: str, study: Study, findings: Findings) -
     findings.count(f"dq_{name}_ungraded", events.filter(pl.col("grade").is_null()), events)
     findings.count(f"dq_{name}_system", events.filter(pl.col("system").is_not_null()), events)
     graded = events.filter(pl.col("grade").is_not_null())
-    findings.evidence(
-        graded,
-        table="study_course",
-        field=f"{name}_grade",
-        rule=study.rule(name),
-        grade="A",
-        source_table="condition_occurrence",
-        source_id="condition_occurrence_id",
-        key=("person_id", "course_no"),
-    )
+    for (source_table,), rows in graded.group_by("source_table", maintain_order=True):
+        findings.evidence(
+            rows,
+            table="study_course",
+            field=f"{name}_grade",
+            rule=study.rule(name),
+            grade="A",
+            source_table=str(source_table),
+            source_id="source_id",
+            key=("person_id", "course_no"),
+        )

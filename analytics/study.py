@@ -89,10 +89,13 @@ class Study:
         return replace(self, parameters=parameters)
 
     def for_settings(self, settings: Settings) -> "Study":
-        """The study with the data lock and the decimal separators of this instance's settings (A01)."""
+        """The study with the data lock, time zones and decimal separators of this instance's settings (A01)."""
         values: dict[str, Any] = {}
         if settings.data_lock is not None:
             values["data_lock.date"] = settings.data_lock
+        zones = {name: site.time_zone for name, site in settings.sites.items()}
+        if zones:
+            values["time_zone.sites"] = zones
         commas = {name: site.decimal_separator for name, site in settings.sites.items()}
         if commas:
             values["mrd_parse.decimal_separator"] = {"default": ".", "sites": commas}

@@ -17,7 +17,7 @@ from etl.landing.elements import Unknown, is_resource_type
 from etl.landing.explain import problems_of, summary
 from etl.landing.gate import Limits, Refused, examine, is_sound, keys, nested, suspicious
 from etl.landing.lines import Lines
-from etl.landing.reasons import ID_FROM_CONTENT, NO_MAPPING
+from etl.landing.reasons import ID_FROM_CONTENT, NO_MAPPING, ZONE_ASSUMED
 from etl.landing.rejects import Reject
 from etl.landing.spelling import doubtful_lines
 from etl.landing.split import Unit, type_of
@@ -25,6 +25,7 @@ from etl.landing.structure import decoder_of
 
 _ENCODE: Final = msgspec.json.Encoder()
 _ID: Final = re.compile(r"[A-Za-z0-9\-.]{1,64}")
+_NO_ZONE: Final = re.compile(rb'"([0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9]{2}:[0-9]{2}:[0-9]{2}(?:\.[0-9]{1,9})?)"')
 _FAULTS: Final = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
 _SOUND: Final = object()
 """What stands for a resource without a mapping that passed the gate."""
@@ -133,24 +134,33 @@ class Judge:
             self._skip(kind)
             return
         given = parsed.get("id")
+        meta = parsed.get("meta")
+        version, updated = (meta.get("versionId"), meta.get("lastUpdated")) if isinstance(meta, dict) else (None, None)
         sound = _decode(unit.raw, kind, quick=False) is not None  # large resources end here, without pydantic
+        if not sound and _decode(_NO_ZONE.sub(rb'"\1Z"', unit.raw), kind, quick=False) is not None:
+            # Times without an offset are the only fault: kept as written, read in the site's zone, and counted.
+            self._keep(unit, kind, given, version, updated, ZONE_ASSUMED)
+            return
         problems = [] if sound else problems_of(kind, parsed)
         if problems:
             only_id = all(problem.startswith(f"{kind}.id: ") for problem in problems)
             reason = "invalid_id" if only_id else "invalid_resource"
             self._reject(kind, given if isinstance(given, str) else None, reason, summary(problems), unit.at)
             return
-        meta = parsed.get("meta") or {}
-        self._keep(unit, kind, given, meta.get("versionId"), meta.get("lastUpdated"))
+        self._keep(unit, kind, given, version, updated)
 
-    def _keep(self, unit: Unit, kind: str, given: str | None, version: str | None, updated: str | None) -> None:
-        """Write the landed line, in the form that the transform reads; id, version and time as the resource says."""
+    def _keep(
+        self, unit: Unit, kind: str, given: str | None, version: str | None, updated: str | None, reason: str = ""
+    ) -> None:
+        """Write the landed line, in the form that the transform reads; id, version and time as the resource says.
+
+        `reason` says what was mended.
+        """
         verdicts, raw = self.verdicts, unit.raw
         digest = hashlib.sha1(raw, usedforsecurity=False).hexdigest()
-        reason = ""
         resource_id = given or id_of_url(unit.url, kind)
         if not resource_id:
-            resource_id, reason = f"content-{digest}", ID_FROM_CONTENT
+            resource_id, reason = f"content-{digest}", reason or ID_FROM_CONTENT
         number = (self._file << 32) + verdicts.resources
         if b"\n" in raw or b"\r" in raw:
             raw = raw.translate(None, b"\r\n")

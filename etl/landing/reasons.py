@@ -38,3 +38,6 @@ NO_MAPPING: Final = "no mapping"
 
 ID_FROM_CONTENT: Final = "id_from_content"
 """The reason beside outcome "landed" of a resource that had no id: its id is a hash of its content."""
+
+ZONE_ASSUMED: Final = "zone_assumed"
+"""The reason beside outcome "landed" of a resource with a time that has no offset: read in the site's zone (A14)."""

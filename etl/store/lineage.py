@@ -47,7 +47,7 @@ precision = Table(
     Column("table_name", String(64), nullable=False),
     Column("row_id", BigInteger, nullable=False),
     Column("column_name", String(64), nullable=False),
-    Column("precision", String(20), nullable=False),  # year, month, day, minute, second
+    Column("precision", String(20), nullable=False),  # year, month, no zone
     Column("origin", Text),
 )
 

@@ -22,9 +22,12 @@ _MACROS = (
                         WHEN 4 THEN TRY_CAST(s || '-01-01' AS DATE)
                         ELSE CAST(fhir_local(s, zone) AS DATE) END""",
     """CREATE OR REPLACE MACRO fhir_datetime(s, zone) AS fhir_local(s, zone)""",
+    """CREATE OR REPLACE MACRO fhir_without_zone(s) AS
+         length(s) > 10 AND s[-1] NOT IN ('Z', 'z') AND s[-6] NOT IN ('+', '-')""",
     """CREATE OR REPLACE MACRO fhir_precision(s, zone) AS
          CASE WHEN s IS NULL THEN NULL
-              ELSE CASE length(s) WHEN 4 THEN 'year' WHEN 7 THEN 'month' WHEN 10 THEN 'day' ELSE 'second' END END""",
+              ELSE CASE length(s) WHEN 4 THEN 'year' WHEN 7 THEN 'month' WHEN 10 THEN 'day'
+                                  ELSE if(fhir_without_zone(s), 'no zone', 'second') END END""",
     "CREATE OR REPLACE MACRO fhir_year(s, zone) AS TRY_CAST(s[1:4] AS INTEGER)",
     "CREATE OR REPLACE MACRO fhir_month(s, zone) AS TRY_CAST(s[6:7] AS INTEGER)",
     "CREATE OR REPLACE MACRO fhir_day(s, zone) AS TRY_CAST(s[9:10] AS INTEGER)",

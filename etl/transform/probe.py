@@ -38,7 +38,7 @@ class Found:
         return route.unmapped and (plan.each is not None or self.any(stage, f"none {plan.rule.concept}"))
 
     def partial(self, stages: Sequence[Stage]) -> set[tuple[str, str]]:
-        """The (stage table, field) pairs in which a date is known to the year or month only."""
+        """(stage table, field) pairs in which a date is known to the year or month only, or a time lacks an offset."""
         return {
             (stage.table, name.removeprefix("partial "))
             for stage in stages
@@ -75,7 +75,7 @@ def _asked(stage: Stage) -> dict[str, str]:
             tests[f"none {concept.name}"] = f's."{concept.key}" IS NULL'
     for plan in stage.plan.rules:
         for field, source in plan.precisions.values():
-            tests[f"partial {field}"] = f"length({source}) < 10"
+            tests[f"partial {field}"] = f"length({source}) < 10 OR fhir_without_zone({source})"
     own = own_reference(stage)
     if own:
         tests["parts"] = f's."ri_{own}" IS NOT NULL'

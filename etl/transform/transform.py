@@ -250,7 +250,7 @@ def _keep_imputed_dates_in_life(work: duckdb.DuckDBPyConnection) -> None:
             f"""UPDATE out.{table} SET "{column}" = b.birth FROM (
                   SELECT p.row_id, p.precision, o.person_id, {births} AS birth FROM lin.precision p
                   JOIN out.{table} o ON o.{etl.cdm.KEYS[table]} = p.row_id JOIN out.person USING (person_id)
-                  WHERE p.table_name = '{table}' AND p.column_name = '{column}') b
+                  WHERE p.table_name = '{table}' AND p.column_name = '{column}' AND p.precision IN ('year', 'month')) b
                 WHERE b.row_id = out.{table}.{etl.cdm.KEYS[table]} AND out.{table}."{column}" < b.birth
                   AND date_trunc(b.precision, b.birth) = date_trunc(b.precision, out.{table}."{column}")"""
         )

@@ -236,7 +236,7 @@ def _counted(work: duckdb.DuckDBPyConnection, written: Sequence[WrittenRule]) ->
 def write_precision(
     work: duckdb.DuckDBPyConnection, written: Sequence[WrittenRule], partial: set[tuple[str, str]]
 ) -> None:
-    """Dates that the source gave only as year or month: how precise they were, outside the CDM.
+    """How precise dates were that the source gave as year or month only, and times without offset; outside the CDM.
 
     `partial`: the (stage table, field) pairs in which there is any such date.
     """
@@ -247,7 +247,8 @@ def write_precision(
                 selects.append(
                     f'SELECT {quote(one.cdm_table)}, r."{one.key}", {quote(column)}, fhir_precision({source}, s.zone), '
                     f"{quote(field)} FROM {one.rows} r JOIN {one.stage.read} s ON s.n = r._n "
-                    f'WHERE NOT r._lacking AND length({source}) < 10 AND r."{one.key}" IS NOT NULL'
+                    f"WHERE NOT r._lacking AND (length({source}) < 10 OR fhir_without_zone({source})) "
+                    f'AND r."{one.key}" IS NOT NULL'
                 )
     if selects:
         work.execute(f"INSERT INTO lin.precision {' UNION ALL '.join(selects)}")

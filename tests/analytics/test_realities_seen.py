@@ -64,7 +64,8 @@ def seen(tmp_path_factory):
     [
         ("dq_drug_unmapped", 1, 14),
         ("dq_nonclinical_after_contact", 1, 1),
-        ("dq_report_date_used", 1, 1),
+        ("dq_report_date_used", 0, 1),
+        ("dq_sample_date_used", 1, 1),
         ("dq_seizure_unclassified", 1, 3),
         ("dq_hsct_external", 2, 3),
         ("dq_genetics_single_method", 1, 12),

@@ -59,7 +59,6 @@ IN_ENTRY = {
     "31 April": (OBSERVATION % '"effectiveDateTime":"2024-04-31"', "invalid_resource"),
     "a date with a space": (OBSERVATION % '"effectiveDateTime":"2024-04-30 10:00:00+08:00"', "invalid_resource"),
     "a zone without colon": (OBSERVATION % '"effectiveDateTime":"2024-04-30T10:00:00+0800"', "invalid_resource"),
-    "a time without zone": (OBSERVATION % '"effectiveDateTime":"2024-04-30T10:00:00"', "invalid_resource"),
     "a code with a blank": (OBSERVATION % '"category":[{"coding":[{"code":"a "}]}]', "invalid_resource"),
     "a broken contained resource": (
         OBSERVATION % '"contained":[{"resourceType":"Patient","id":"x","gender":7}]', "invalid_resource",
@@ -213,3 +212,11 @@ def test_many_resources_written_with_nulls_are_kept_and_their_doubled_keys_found
     landed = ground.land()
     check(ground, make, landed, "duplicate_key", kept=49)
     assert ground.rejects()[0]["place"] == "2#21"
+
+
+def test_a_time_without_offset_is_kept_as_written_and_counted(ground, make) -> None:
+    text = OBSERVATION % '"effectiveDateTime":"2024-04-30T10:00:00"'
+    ground.drop("a.json", text)
+    landed = ground.land()
+    assert [line["r"]["effectiveDateTime"] for line in make["lines_of"](landed)] == ["2024-04-30T10:00:00"]
+    assert landed.counts.select("outcome", "reason", "n").rows() == [("landed", "zone_assumed", 1)]
