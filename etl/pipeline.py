@@ -31,7 +31,7 @@ from etl.settings import Settings
 from etl.store import Run, Written, create_work_schema, database_path, insert_frame, new_run_id, open_store
 from etl.transform.derived import derive_condition_eras, derive_drug_eras, derive_observation_periods, write_cdm_source
 from etl.transform.transform import Transformed, compile_mappings, transform
-from etl.vocabulary import CodeMaps, load_code_maps, load_vocabulary, preflight, shipped_folder
+from etl.vocabulary import CodeMaps, Release, attach_vocabulary, load_code_maps, shipped_folder, vocabulary_cache
 
 Progress = Callable[[str], None]
 
@@ -81,7 +81,8 @@ def build(
                 landed = keep(before, run_id, fresh).landed
             create_work_schema(work)
             with clock("load vocabulary"):
-                release = load_vocabulary(work, [*vocabulary, shipped_folder()])
+                cache = vocabulary_cache(database_path(database))
+                release = attach_vocabulary(work, [*vocabulary, shipped_folder()], cache)
                 code_maps = load_code_maps(work, rules.folder, sites)
                 work.execute("INSERT INTO out.source_to_concept_map BY NAME FROM vocab.source_to_concept_map")
             run = Run(
@@ -103,7 +104,7 @@ def build(
             written = store.replace(work, run)
         if anew:
             forget(earlier.runs)
-        return _report(work, run, counts, written, clock.seconds, fresh, done, code_maps, rejects)
+        return _report(work, run, counts, written, clock.seconds, fresh, done, release, code_maps, rejects)
 
 
 class _Clock:
@@ -202,7 +203,8 @@ def _rejected_now(work: duckdb.DuckDBPyConnection, fresh: Landed) -> int:
 
 def _report(
     work: duckdb.DuckDBPyConnection, run: Run, counts: pl.DataFrame, written: Sequence[Written],
-    seconds: dict[str, float], landed: Landed, done: Transformed, code_maps: CodeMaps, rejects: Path | None,
+    seconds: dict[str, float], landed: Landed, done: Transformed, release: Release, code_maps: CodeMaps,
+    rejects: Path | None,
 ) -> BuildReport:  # fmt: skip
     unmapped = work.execute(
         "SELECT count(*) FROM (SELECT DISTINCT site, source_vocabulary_id, source_code FROM lin.unmapped)"
@@ -219,7 +221,7 @@ def _report(
         rejected_now=_rejected_now(work, landed),
         standard_share=standard_share(work),
         unmapped=int(found[0]) if found else 0,
-        vocabulary_warnings=tuple(preflight(work)),
+        vocabulary_warnings=release.problems,
         unresolved_codes=tuple(str(one) for one in code_maps.unresolved),
         incomplete_rows=done.incomplete_rows,
         reversed_ends=done.reversed_ends,

@@ -30,9 +30,9 @@ def sources(work: duckdb.DuckDBPyConnection) -> dict[Place, str]:
 
     Vocabulary tables come from schema `vocab` where it has them, and are left out otherwise.
     """
-    loaded = {
-        row[0] for row in work.execute("SELECT table_name FROM duckdb_tables() WHERE schema_name = 'vocab'").fetchall()
-    }
+    tables = "SELECT table_name FROM information_schema.tables"  # tables, and the views on a cached vocabulary
+    here = "WHERE table_catalog = current_database() AND table_schema = 'vocab'"
+    loaded = {row[0] for row in work.execute(f"{tables} {here}").fetchall()}
     found = {("cdm", name): f'out."{name}"' for name in OUT_TABLES}
     found |= {("cdm", name): f'vocab."{name}"' for name in etl.cdm.VOCABULARY_TABLES if name in loaded}
     return found | {("lineage", name): f'lin."{name}"' for name in lineage.TABLES}
