@@ -45,7 +45,7 @@ from etl.store import (
 from etl.transform.derived import derive_condition_eras, derive_drug_eras, derive_observation_periods, write_cdm_source
 from etl.transform.stage import Stage
 from etl.transform.transform import Transformed, compile_mappings, transform
-from etl.vocabulary import CodeMaps, load_code_maps, load_vocabulary, preflight, shipped_folder
+from etl.vocabulary import CodeMaps, Release, attach_vocabulary, load_code_maps, shipped_folder
 
 Progress = Callable[[str], None]
 
@@ -99,12 +99,12 @@ def build(
                 received, fresh = keep(before, run_id, fresh)
             create_work_schema(work)
             with clock("load vocabulary"):
-                release = load_vocabulary(work, [*vocabulary, shipped_folder()])
+                release = attach_vocabulary(work, [*vocabulary, shipped_folder()], home.vocabulary)
                 code_maps = load_code_maps(work, rules.folder, sites)
                 work.execute("INSERT INTO out.source_to_concept_map BY NAME FROM vocab.source_to_concept_map")
             insert_frame(work, "led.file", received.landed.files)
-            basis = Basis(version("blina"), rules.sha, settings_hash(settings), release.version, sites)
-            job = _Job(work, store, folder, settings, rules, stages, received, fresh, basis, run_id, clock)
+            basis = Basis(version("blina"), rules.sha, settings_hash(settings), release.fingerprint, sites)
+            job = _Job(work, store, folder, settings, rules, stages, release, received, fresh, basis, run_id, clock)
             made = "told to" if whole or anew else _increment(job)
             if isinstance(made, str):
                 made = _whole(job, made, anew=anew or not before.runs)
@@ -124,6 +124,7 @@ class _Job:
     settings: Settings
     rules: Mappings
     stages: Sequence[Stage]
+    release: Release
     received: Received
     fresh: Landed
     basis: Basis
@@ -135,7 +136,7 @@ class _Job:
         basis = self.basis.as_dict() | {"data_until": until.isoformat()}
         told = {"received": received, "computed": computed, "basis": basis}
         return Run(
-            self.basis.software_version, self.rules.sha, self.basis.settings_sha, self.basis.vocabulary_sha,
+            self.basis.software_version, self.rules.sha, self.basis.settings_sha, self.release.version,
             run_id=self.run_id, policies={**self.rules.policies, **told},
         )  # fmt: skip
 
@@ -183,7 +184,10 @@ def _whole(job: _Job, why: str, *, anew: bool) -> _Made:
         _write_cdm_source(job, run, done.data_until)
     counts = _all_counts(job, done.outcomes)
     with job.clock("store"):
-        written = job.store.replace(job.work, run)
+        known = job.store.last_basis()
+        written = job.store.replace(
+            job.work, run, vocabulary=not known or known["vocabulary_sha"] != job.basis.vocabulary_sha
+        )
     return _Made(run, done, counts, written, run.policies["computed"])
 
 
@@ -305,7 +309,7 @@ def _report(job: _Job, made: _Made, code_maps: CodeMaps, rejects: Path | None) -
         rejected_now=_rejected_now(job.work, landed),
         standard_share=standard_share(job.store, rows),
         unmapped=unmapped_codes(job.store),
-        vocabulary_warnings=tuple(preflight(job.work)),
+        vocabulary_warnings=job.release.problems,
         unresolved_codes=tuple(str(one) for one in code_maps.unresolved),
         incomplete_rows=done.incomplete_rows,
         reversed_ends=done.reversed_ends,

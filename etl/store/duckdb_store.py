@@ -63,14 +63,14 @@ class DuckDBStore:
             self._lock.release()
             raise
 
-    def replace(self, work: duckdb.DuckDBPyConnection, run: Run) -> list[Written]:
+    def replace(self, work: duckdb.DuckDBPyConnection, run: Run, *, vocabulary: bool = True) -> list[Written]:
         """Makes `cdm` and `lineage` equal to `out`, `vocab` and `lin` of the work database, and writes the ledger.
 
         One transaction. A table whose content is the same stays as it is. Vocabulary tables come from schema `vocab`
         where it has them, and stay as they are otherwise. The work connection must have no open transaction. Raises
         CdmError, with a line per fault and before anything is written, when the rows break the CDM's promises.
         """
-        found = sources(work)
+        found = sources(work, vocabulary=vocabulary)
         refuse_broken(work, found)
         with self._writing(work):
             written = self._replace_tables(work, found)
@@ -101,7 +101,7 @@ class DuckDBStore:
 
     def apply(self, work: duckdb.DuckDBPyConnection, run: Run) -> list[Written]:
         """Puts the rows of `out` and `lin` in the place of those that `etl.increment.keep_touched` named."""
-        refuse_broken(work, {place: source for place, source in sources(work).items() if not is_vocabulary(place[1])})
+        refuse_broken(work, sources(work, vocabulary=False))
         with self._writing(work):
             written = exchange(work, _TARGET)
             write_ledger(work, _TARGET, run, written)

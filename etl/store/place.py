@@ -1,4 +1,5 @@
-"""Where an instance keeps what does not stand in its database: all it received, its key, who withdrew.
+"""Where an instance keeps what does not stand in its database: all it received, the vocabulary ready to
+use, its key, who withdrew.
 
 A DuckDB file has all of that beside itself, under its own name. A PostgreSQL database stands on a server: for it a
 folder of this machine is named (`--landed DIR`, or `instance.landed` in the settings file).
@@ -21,6 +22,7 @@ class Home:
     database: str
     folder: Path
     landed: Path
+    vocabulary: Path
     key: Path
     withdrawn: Path
     work_prefix: str
@@ -66,8 +68,8 @@ def home_of(url: str, landed: Path | None = None) -> Home:
             raise SettingsError(f"{file}: a DuckDB file keeps what it received beside itself: name no folder (landed)")
         named = file.with_name
         return Home(
-            str(file), file.parent, named(file.name + ".landed"), named(file.name + ".key"),
-            named(file.name + ".withdrawn"), f".blina-work-{file.name}~", file,
+            str(file), file.parent, named(file.name + ".landed"), named(file.name + ".vocabulary"),
+            named(file.name + ".key"), named(file.name + ".withdrawn"), f".blina-work-{file.name}~", file,
         )  # fmt: skip
     if landed is None:
         raise SettingsError(
@@ -75,7 +77,8 @@ def home_of(url: str, landed: Path | None = None) -> Home:
             "--landed DIR, or instance.landed in the settings file"
         )
     return Home(
-        shown(url), landed, landed / "landed", landed / "key", landed / "withdrawn", ".blina-work-"
+        shown(url), landed, landed / "landed", landed / "vocabulary", landed / "key", landed / "withdrawn",
+        ".blina-work-",
     )  # fmt: skip
 
 

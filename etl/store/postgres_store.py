@@ -29,7 +29,6 @@ from etl.store.sources import (
     Place,
     content_hash,
     count,
-    is_vocabulary,
     refuse_broken,
     sources,
     typed_columns,
@@ -63,14 +62,14 @@ class PostgresStore:
             self._connection.close()
             raise
 
-    def replace(self, work: duckdb.DuckDBPyConnection, run: Run) -> list[Written]:
+    def replace(self, work: duckdb.DuckDBPyConnection, run: Run, *, vocabulary: bool = True) -> list[Written]:
         """Makes `cdm` and `lineage` equal to `out`, `vocab` and `lin` of the work database, and writes the ledger.
 
         One transaction. A table whose content is the same stays as it is, also when readers use it; the others are made
         beside the old ones, which readers keep until the commit. Raises CdmError before anything is written when the
         rows break the CDM's promises, LockError when readers do not let go of a table.
         """
-        found = sources(work)
+        found = sources(work, vocabulary=vocabulary)
         refuse_broken(work, found)
         with translated(self.url):
             with self._connection.transaction():
@@ -108,7 +107,7 @@ class PostgresStore:
 
     def apply(self, work: duckdb.DuckDBPyConnection, run: Run) -> list[Written]:
         """Puts the rows of `out` and `lin` in the place of those that `etl.increment.keep_touched` named."""
-        refuse_broken(work, {place: source for place, source in sources(work).items() if not is_vocabulary(place[1])})
+        refuse_broken(work, sources(work, vocabulary=False))
         with translated(self.url):
             with self._connection.transaction():
                 steps.reached("postgres: transaction begun")

@@ -25,17 +25,20 @@ OF_STUDIES: tuple[Place, ...] = tuple(
 """Tables that a study writes after the build (etl.cdm.episodes)."""
 
 
-def sources(work: duckdb.DuckDBPyConnection) -> dict[Place, str]:
+def sources(work: duckdb.DuckDBPyConnection, *, vocabulary: bool = True) -> dict[Place, str]:
     """Where the rows of each target table are in the work database.
 
-    Vocabulary tables come from schema `vocab` where it has them, and are left out otherwise.
+    Vocabulary tables come from schema `vocab` where it has them; they are left out otherwise, and when the target is
+    known to hold them (`vocabulary` is false).
     """
-    loaded = {
-        row[0] for row in work.execute("SELECT table_name FROM duckdb_tables() WHERE schema_name = 'vocab'").fetchall()
-    }
     found = {("cdm", name): f'out."{name}"' for name in OUT_TABLES}
-    found |= {("cdm", name): f'vocab."{name}"' for name in etl.cdm.VOCABULARY_TABLES if name in loaded}
-    return found | {("lineage", name): f'lin."{name}"' for name in lineage.TABLES}
+    found |= {("lineage", name): f'lin."{name}"' for name in lineage.TABLES}
+    if not vocabulary:
+        return found
+    tables = "SELECT table_name FROM information_schema.tables"  # tables, and the views on a cached vocabulary
+    here = "WHERE table_catalog = current_database() AND table_schema = 'vocab'"
+    loaded = {row[0] for row in work.execute(f"{tables} {here}").fetchall()}
+    return found | {("cdm", name): f'vocab."{name}"' for name in etl.cdm.VOCABULARY_TABLES if name in loaded}
 
 
 def refuse_broken(work: duckdb.DuckDBPyConnection, found: dict[Place, str]) -> None:

@@ -52,7 +52,7 @@ class Store(Protocol):
 
     url: str
 
-    def replace(self, work: duckdb.DuckDBPyConnection, run: Run) -> list[Written]:
+    def replace(self, work: duckdb.DuckDBPyConnection, run: Run, *, vocabulary: bool = True) -> list[Written]:
         """Makes `cdm` and `lineage` equal to the work database and writes the ledger, all in one transaction."""
         ...
 

@@ -1,9 +1,11 @@
 """Vocabularies: Athena folders in, local code maps, systems and unit spellings.
 
-`load_vocabulary` fills schema `vocab`; `load_code_maps` adds what the project and its sites say about codes.
+`attach_vocabulary` gives a build schema `vocab` from its cache, which `load_vocabulary` fills once per release;
+`load_code_maps` adds what the project and its sites say about codes.
 """
 
 from etl.vocabulary.athena import FolderRelease, Release, load_vocabulary, shipped_folder
+from etl.vocabulary.cache import attach_vocabulary
 from etl.vocabulary.preflight import preflight
 from etl.vocabulary.source_to_concept_map import CodeMaps, Unresolved, load_code_maps, normalise_code
 
@@ -12,6 +14,7 @@ __all__ = [
     "FolderRelease",
     "Release",
     "Unresolved",
+    "attach_vocabulary",
     "load_code_maps",
     "load_vocabulary",
     "normalise_code",

@@ -15,7 +15,7 @@ from pathlib import Path
 import duckdb
 
 from etl.errors import VocabularyError, did_you_mean
-from etl.vocabulary.tables import CREATE, KEYS, TABLES, Column
+from etl.vocabulary.tables import CREATE, KEYS, ORDER, TABLES, Column
 
 OWN_IDS_FROM = 2_000_000_000
 """Concept ids from here on are local (HL7 FHIR-to-OMOP f2o-039)."""
@@ -36,10 +36,15 @@ class FolderRelease:
 
 @dataclass(frozen=True)
 class Release:
-    """What was loaded. `version` (≤ 20 characters) is that of the first folder which states one (f2o-040)."""
+    """What was loaded. `version` (≤ 20 characters) is that of the first folder which states one (f2o-040).
+
+    A release from the cache (etl.vocabulary.cache) also has the fingerprint of its content, and what `preflight` says.
+    """
 
     version: str
     folders: tuple[FolderRelease, ...]
+    fingerprint: str = ""
+    problems: tuple[str, ...] = ()
 
     @property
     def concepts(self) -> int:
@@ -67,13 +72,20 @@ def load_vocabulary(connection: duckdb.DuckDBPyConnection, folders: Sequence[Pat
     for statement in CREATE:
         connection.execute(statement)
     loaded = [_load_folder(connection, folder, found) for folder, found in sources]
-    connection.execute("CREATE OR REPLACE TABLE vocab.loaded_folder (folder VARCHAR, version VARCHAR, concepts BIGINT)")
-    connection.executemany(
-        "INSERT INTO vocab.loaded_folder VALUES (?, ?, ?)",
-        [(str(one.folder), one.version, one.concepts_added) for one in loaded],
+    connection.execute(
+        "CREATE OR REPLACE TABLE vocab.loaded_folder "
+        "(position INTEGER, version VARCHAR, concepts_read BIGINT, concepts BIGINT)"
     )
-    version = next((one.version for one in loaded if one.version), "")
-    return Release(version[:RELEASE_LIMIT], tuple(loaded))
+    connection.executemany(
+        "INSERT INTO vocab.loaded_folder VALUES (?, ?, ?, ?)",
+        [(n, one.version, one.concepts_read, one.concepts_added) for n, one in enumerate(loaded)],
+    )
+    return Release(release_of(loaded), tuple(loaded))
+
+
+def release_of(loaded: Sequence[FolderRelease]) -> str:
+    """The release that the first folder which states one states."""
+    return next((one.version for one in loaded if one.version), "")[:RELEASE_LIMIT]
 
 
 def athena_files(folder: Path) -> dict[str, Path]:
@@ -228,7 +240,7 @@ def _add_concepts(connection: duckdb.DuckDBPyConnection, folder: Path) -> None:
            FROM incoming_concept ANTI JOIN vocab.concept USING (vocabulary_id, concept_code)"""
     )
     connection.execute("DELETE FROM new_concept WHERE concept_id IN (SELECT concept_id FROM vocab.concept)")
-    connection.execute("INSERT INTO vocab.concept BY NAME FROM new_concept")
+    connection.execute(f"INSERT INTO vocab.concept BY NAME FROM new_concept {in_order('concept')}")
 
 
 def _add_links(connection: duckdb.DuckDBPyConnection) -> None:
@@ -250,12 +262,17 @@ def _add_links(connection: duckdb.DuckDBPyConnection) -> None:
                 LEFT JOIN replaced AS r2 ON r2.old_id = incoming.{two}
                 LEFT JOIN new_concept AS one ON one.concept_id = incoming.{one}
                 LEFT JOIN new_concept AS two ON two.concept_id = incoming.{two}
-                WHERE one.concept_id IS NOT NULL {either}"""
+                WHERE one.concept_id IS NOT NULL {either} {in_order(table)}"""
         )
     connection.execute(
         "INSERT INTO vocab.concept_synonym BY NAME "
-        "FROM incoming_concept_synonym SEMI JOIN new_concept USING (concept_id)"
+        f"FROM incoming_concept_synonym SEMI JOIN new_concept USING (concept_id) {in_order('concept_synonym')}"
     )
+
+
+def in_order(table: str) -> str:
+    """The order in which rows lie, so that looking up a few of them reads only where they can be."""
+    return f"ORDER BY {', '.join(ORDER[table])}"
 
 
 def _add_new_keys(connection: duckdb.DuckDBPyConnection, table: str) -> None:

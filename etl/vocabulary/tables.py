@@ -86,6 +86,15 @@ KEYS: dict[str, tuple[str, ...]] = {
     "drug_strength": ("drug_concept_id", "ingredient_concept_id", "valid_start_date"),
 }
 
+ORDER: dict[str, tuple[str, ...]] = {
+    "concept": ("vocabulary_id", "concept_code"),
+    "concept_relationship": ("concept_id_1", "relationship_id", "concept_id_2"),
+    "concept_ancestor": ("descendant_concept_id", "ancestor_concept_id"),
+    "drug_strength": ("drug_concept_id", "ingredient_concept_id"),
+    "concept_synonym": ("concept_id",),
+}
+"""How the rows of the large tables lie on the disk: by what they are looked up by."""
+
 CREATE: tuple[str, ...] = tuple(
     f"CREATE OR REPLACE TABLE vocab.{table} ({', '.join(f'{column.name} {column.kind}' for column in columns)})"
     for table, columns in TABLES.items()

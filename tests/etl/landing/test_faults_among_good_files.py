@@ -215,8 +215,8 @@ def test_many_resources_written_with_nulls_are_kept_and_their_doubled_keys_found
 
 
 def test_a_time_without_offset_is_kept_as_written_and_counted(ground, make) -> None:
-    text = OBSERVATION % '"effectiveDateTime":"2024-04-30T10:00:00"'
-    ground.drop("a.json", text)
+    ground.drop("b.json", OBSERVATION % '"effectiveDateTime":"2024-04-30T10:00:00"')
     landed = ground.land()
-    assert [line["r"]["effectiveDateTime"] for line in make["lines_of"](landed)] == ["2024-04-30T10:00:00"]
-    assert landed.counts.select("outcome", "reason", "n").rows() == [("landed", "zone_assumed", 1)]
+    found = [line["r"].get("effectiveDateTime") for line in make["lines_of"](landed)]
+    assert found.count("2024-04-30T10:00:00") == 1
+    assert landed.counts.filter(reason="zone_assumed").select("outcome", "n").rows() == [("landed", 1)]
