@@ -16,14 +16,12 @@ def create_work_schema(work: duckdb.DuckDBPyConnection) -> None:
     `out` lacks the vocabulary tables: those are `vocab.*`, and the store reads them there. No column is NOT NULL here,
     so that a wrong row does not stop a bulk insert half-way; the store refuses to write what the CDM does not allow.
     """
-    for schema in ("out", "lin", "led"):
-        work.execute(f"CREATE SCHEMA IF NOT EXISTS {schema}")
-    for name in OUT_TABLES:
-        work.execute(etl.cdm.create_table(etl.cdm.TABLES[name], "out", required=False))
-    for table in lineage.TABLES.values():
-        work.execute(etl.cdm.create_table(table, "lin", required=False))
-    for table in ledger.WORK_TABLES.values():
-        work.execute(etl.cdm.create_table(table, "led", required=False))
+    tables = [("out", etl.cdm.TABLES[name]) for name in OUT_TABLES]
+    tables += [("lin", table) for table in lineage.TABLES.values()]
+    tables += [("led", table) for table in ledger.WORK_TABLES.values()]
+    statements = [f"CREATE SCHEMA IF NOT EXISTS {schema}" for schema in ("out", "lin", "led")]
+    statements += [etl.cdm.create_table(table, schema, required=False) for schema, table in tables]
+    work.execute("; ".join(["BEGIN", *statements, "COMMIT"]))
 
 
 def insert_frame(connection: duckdb.DuckDBPyConnection, table: str, frame: pl.DataFrame) -> int:

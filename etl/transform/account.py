@@ -12,6 +12,11 @@ from etl.transform.stage import Stage, coded
 from etl.transform.write import elements_table
 
 
+def _joined(stage: Stage) -> str:
+    """What was read and what was found out about it, as in the view, but planned for the columns that are named."""
+    return f"{stage.read} JOIN {stage.keys} USING (n)"
+
+
 def leave_out_the_rowless(work: duckdb.DuckDBPyConnection, stages: Sequence[Stage]) -> None:
     """A resource that no rule gave a row is skipped, with a reason."""
     if not stages:
@@ -40,7 +45,7 @@ def note_unmapped(work: duckdb.DuckDBPyConnection, stages: Sequence[Stage], unfo
         columns = coded(stage.plan)
         if columns:
             sources.append(
-                _keyed(stage, stage.table, [(one.removeprefix("c_"), plan) for one, plan in columns.items()])
+                _keyed(stage, _joined(stage), [(one.removeprefix("c_"), plan) for one, plan in columns.items()])
             )
         for rule in stage.plan.rules:
             if rule.each_concepts and (stage.table, rule.each) in unfolded:
@@ -55,12 +60,13 @@ def note_unmapped(work: duckdb.DuckDBPyConnection, stages: Sequence[Stage], unfo
             WITH missing AS (
               SELECT k, vocabulary, coalesce(source_value, code) AS source_code, source_name, code,
                      source_value = source_name AND regexp_matches(code, '\\p{{Nd}}') AS is_result
-              FROM stage.concepts WHERE standard = 0)
+              FROM stage.concepts c WHERE standard = 0
+                AND NOT EXISTS (SELECT 1 FROM vocab.code_map m WHERE m.source_vocabulary_id = c.vocabulary
+                                AND m.source_code = c.code AND m.site IN (c.site, '')
+                                AND m.target_vocabulary_id = 'None'))
             SELECT s.n, s.site, s.type, s.element, r.vocabulary, r.source_code, r.source_name, count(*)
             FROM ({" UNION ALL ".join(sources)}) s JOIN missing r ON r.k = s.k
             WHERE NOT (s.is_value AND r.is_result)
-              AND NOT EXISTS (SELECT 1 FROM vocab.code_map m WHERE m.source_vocabulary_id = r.vocabulary
-                              AND m.source_code = r.code AND m.site IN (s.site, '') AND m.target_vocabulary_id = 'None')
             GROUP BY ALL"""
     )
 
@@ -81,7 +87,7 @@ def count_outcomes(work: duckdb.DuckDBPyConnection, stages: Sequence[Stage]) -> 
     if stages:
         all_resources = " UNION ALL ".join(
             f'SELECT site, {quote(stage.resource)} AS type, id, url, version, updated, hash, file, "at", outcome, n '
-            f"FROM {stage.table}"
+            f"FROM {_joined(stage)}"
             for stage in stages
         )
         work.execute(
@@ -135,7 +141,7 @@ def count_unresolved(work: duckdb.DuckDBPyConnection, stages: Sequence[Stage]) -
                 for name, table in pairs
             )
             sources.append(
-                f"SELECT site, {quote(stage.resource)} AS resource_type, unnest([{listed}]) AS o FROM {stage.table} "
+                f"SELECT site, {quote(stage.resource)} AS resource_type, unnest([{listed}]) AS o FROM {_joined(stage)} "
                 "WHERE outcome IS NULL"
             )
     nothing = (

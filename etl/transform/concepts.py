@@ -104,7 +104,7 @@ def resolve_concepts(work: duckdb.DuckDBPyConnection, columns: Sequence[CodedCol
     _find_parents(work)
     work.execute(
         f"""CREATE TABLE stage.concepts AS
-            SELECT k, way, coalesce(targets[1].id, 0) AS standard, coalesce(source_id, 0)::BIGINT AS source,
+            SELECT k, way, site, coalesce(targets[1].id, 0) AS standard, coalesce(source_id, 0)::BIGINT AS source,
                    raw AS source_value, name AS source_name, vocabulary_id AS vocabulary, code,
                    targets[1].domain AS domain, coalesce(targets, []) AS targets, value_id::BIGINT AS value,
                    unit_id::BIGINT AS unit_default, unit_code AS unit_default_source
@@ -269,7 +269,8 @@ def _resolve_candidates(work: duckdb.DuckDBPyConnection) -> None:
              SELECT s.vocabulary_id, s.code, [{'id': c.concept_id::BIGINT, 'domain': c.domain_id}] AS targets
              FROM sources s JOIN vocab.concept c ON c.concept_id = s.source_id
              WHERE c.standard_concept = 'S' AND c.invalid_reason IS NULL)
-           SELECT a.k, a.way, a.place, a.raw, a.name, a."user", a.vocabulary_id, a.code, v.source_id, v.value_id,
+           SELECT a.k, a.way, a.site, a.place, a.raw, a.name, a."user", a.vocabulary_id, a.code, v.source_id,
+                  v.value_id,
                   CASE WHEN len(m.targets) > 0 THEN m.targets WHEN len(v.targets) > 0 THEN v.targets ELSE i.targets END
                     AS targets,
                   m.unit_code, u.concept_id AS unit_id

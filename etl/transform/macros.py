@@ -14,7 +14,8 @@ from etl.mapping.fhirpath_sql import quote
 _MACROS = (
     """CREATE OR REPLACE MACRO fhir_local(s, zone) AS
          CASE WHEN length(s) <= 10 THEN NULL
-              WHEN regexp_matches(s, '(Z|z|[+-]\\d\\d:\\d\\d)$') THEN timezone(zone, TRY_CAST(s AS TIMESTAMPTZ))
+              WHEN right(s, 1) IN ('Z', 'z') OR left(right(s, 6), 1) IN ('+', '-')
+                THEN timezone(zone, TRY_CAST(s AS TIMESTAMPTZ))
               ELSE TRY_CAST(s AS TIMESTAMP) END""",
     """CREATE OR REPLACE MACRO fhir_date(s, zone) AS
          CASE length(s) WHEN 10 THEN TRY_CAST(s AS DATE)

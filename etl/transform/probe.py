@@ -52,7 +52,7 @@ def look(work: duckdb.DuckDBPyConnection, stages: Sequence[Stage], *, everything
     asked = [(stage, _asked(stage)) for stage in stages]
     selects = [
         f"SELECT {number} AS number, [{', '.join(f'count(*) FILTER ({test})' for test in tests.values())}] AS found "
-        f"FROM {stage.table} s WHERE s.outcome IS NULL"
+        f"FROM {stage.narrow('s.n', *tests.values())} s"
         for number, (stage, tests) in enumerate(asked)
     ]
     counts: dict[tuple[str, str], int] = {}

@@ -46,13 +46,14 @@ def index_targets(work: duckdb.DuckDBPyConnection, stages: Sequence[Stage]) -> N
 
 
 def resolve_references(work: duckdb.DuckDBPyConnection, stage: Stage, stages: Sequence[Stage]) -> None:
-    """Makes the keys of a type and the view that joins them to what was read; `resolve_odd` was called before.
+    """Makes the keys of a type and the view that joins them to what was read; `read_references` was called before.
 
     Columns: `rt_<name>`, `ri_<name>` (type and id) per reference, `k_<name>` (person_id) where it points to a Patient,
     and `outcome`, which is NULL for resources that go on.
     """
     plan = stage.plan
-    columns, joins = ["s.*"], []
+    read = [name for name in plan.expressions if name.startswith(("f_", "r_"))]
+    columns, joins = [f's."{name}"' for name in ("n", "site", "id", "zone", "fate", *read)], []
     for number, reference in enumerate(plan.references.values()):
         name = reference.name
         if name in plan.referrals:
@@ -61,11 +62,10 @@ def resolve_references(work: duckdb.DuckDBPyConnection, stage: Stage, stages: Se
             continue
         text = f's."{reference.column}"'
         joins.append(
-            f"LEFT JOIN odd_references m{number} ON m{number}.site = s.site AND m{number}.bundle = s.bundle "
+            f"LEFT JOIN reference_texts m{number} ON m{number}.site = s.site AND m{number}.bundle = s.bundle "
             f"AND m{number}.reference = {text}"
         )
-        columns.append(f'coalesce(reference_type({text}), m{number}.type) AS "rt_{name}"')
-        columns.append(f'coalesce(reference_id({text}), m{number}.id) AS "ri_{name}"')
+        columns += [f'm{number}.type AS "rt_{name}"', f'm{number}.id AS "ri_{name}"']
     resolved = f"(SELECT {', '.join(columns)} FROM {stage.read} s {' '.join(joins)})"
     persons, person_joins = _persons(stage)
     found = "".join(f', s."rt_{name}", s."ri_{name}"' for name in plan.references)
@@ -78,29 +78,32 @@ def resolve_references(work: duckdb.DuckDBPyConnection, stage: Stage, stages: Se
     )
 
 
-def resolve_odd(work: duckdb.DuckDBPyConnection, stages: Sequence[Stage]) -> None:
-    """References that are not Type/id: URNs, other full URLs, conditional ones; each distinct one once."""
-    texts = " UNION ALL ".join(
-        f"SELECT site, bundle, unnest([{', '.join(columns)}]) AS reference FROM {stage.read}"
-        for stage in stages
-        if (
-            columns := [
-                f'"{one.column}"' for one in stage.plan.references.values() if one.name not in stage.plan.referrals
-            ]
-        )
-    )
+def read_references(work: duckdb.DuckDBPyConnection, stages: Sequence[Stage]) -> None:
+    """`reference_texts`: type and id of each distinct text; URNs, other full URLs and conditional ones looked up."""
+    texts = []
+    for stage in stages:
+        direct = [one for one in stage.plan.references.values() if one.name not in stage.plan.referrals]
+        if direct:
+            columns = ", ".join(f'"{one.column}"' for one in direct)
+            texts.append(f"SELECT site, bundle, unnest([{columns}]) AS reference FROM {stage.read}")
     nothing = "SELECT NULL::VARCHAR AS site, NULL::BIGINT AS bundle, NULL::VARCHAR AS reference WHERE false"
     work.execute(
-        f"""CREATE OR REPLACE TEMP TABLE odd_references AS
-            SELECT o.site, o.bundle, o.reference, coalesce(b.type, u.type, i.type) AS type,
-                   coalesce(b.id, u.id, i.id) AS id
-            FROM (SELECT DISTINCT site, bundle, reference FROM ({texts or nothing})
-                  WHERE reference IS NOT NULL AND reference_id(reference) IS NULL) o
-            LEFT JOIN stage.bundle_urls b ON b.site = o.site AND b.bundle = o.bundle AND b.url = o.reference
-            LEFT JOIN stage.urls u ON u.site = o.site AND u.url = o.reference
-            LEFT JOIN stage.identifiers i ON i.site = o.site
-              AND i.type = regexp_extract(o.reference, '^([A-Za-z]+)\\?identifier=', 1)
-              AND i.identifier = regexp_extract(o.reference, '\\?identifier=(.*)$', 1)"""
+        f"""CREATE OR REPLACE TEMP TABLE reference_texts AS
+            WITH parsed AS (
+              SELECT site, bundle, reference, reference_type(reference) AS type, reference_id(reference) AS id
+              FROM (SELECT DISTINCT site, bundle, reference FROM ({" UNION ALL ".join(texts) or nothing})
+                    WHERE reference IS NOT NULL)),
+            odd AS (
+              SELECT o.site, o.bundle, o.reference, coalesce(b.type, u.type, i.type) AS type,
+                     coalesce(b.id, u.id, i.id) AS id
+              FROM parsed o
+              LEFT JOIN stage.bundle_urls b ON b.site = o.site AND b.bundle = o.bundle AND b.url = o.reference
+              LEFT JOIN stage.urls u ON u.site = o.site AND u.url = o.reference
+              LEFT JOIN stage.identifiers i ON i.site = o.site
+                AND i.type = regexp_extract(o.reference, '^([A-Za-z]+)\\?identifier=', 1)
+                AND i.identifier = regexp_extract(o.reference, '\\?identifier=(.*)$', 1)
+              WHERE o.id IS NULL)
+            SELECT * FROM parsed WHERE id IS NOT NULL UNION ALL SELECT * FROM odd WHERE type IS NOT NULL"""
     )
 
 

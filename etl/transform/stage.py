@@ -3,6 +3,7 @@
 The landed files are read once, with the declared types of exactly the elements that the mapping names.
 """
 
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -43,6 +44,19 @@ class Stage:
     def read(self) -> str:
         """The table with the values of each resource."""
         return f"{self.table}_read"
+
+    def narrow(self, *texts: str) -> str:
+        """A subquery with only those columns of `table` that SQL texts read as `s.name`, for resources that go on.
+
+        The whole view has up to a hundred columns, and planning a statement over all of them takes longer than running
+        it on a night's changes.
+        """
+        read = set(re.findall(r'\bs\."?(\w+)"?', " ".join(texts)))
+        known = [*_META, "zone", *self.plan.expressions, *(one.key for one in coded(self.plan).values()), "k_person"]
+        for name in self.plan.references:
+            known += [f"rt_{name}", f"ri_{name}", f"k_{name}"]
+        columns = ", ".join(f'"{name}"' for name in dict.fromkeys(known) if name in read)
+        return f"(SELECT {columns} FROM {self.read} JOIN {self.keys} USING (n) WHERE outcome IS NULL)"
 
     @property
     def keys(self) -> str:

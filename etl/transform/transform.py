@@ -38,7 +38,7 @@ from etl.transform.persons import map_persons
 from etl.transform.plan import RulePlan, followed_column
 from etl.transform.planner import Planner
 from etl.transform.probe import Found, look
-from etl.transform.references import index_targets, processing_order, resolve_odd, resolve_references
+from etl.transform.references import index_targets, processing_order, read_references, resolve_references
 from etl.transform.rule_planner import RulePlanner
 from etl.transform.stage import Stage, coded, read_stage, settle_versions, supersede_by_identifier
 from etl.transform.write import (
@@ -144,7 +144,7 @@ def transform(
     index_targets(work, present)
     map_persons(work, [stage for stage in present if stage.resource == "Patient"], settings.link_persons_by)
     order = processing_order(present)
-    resolve_odd(work, present)
+    read_references(work, present)
     for stage in _references_last(order, present):
         progress(f"map {stage.resource}")
         resolve_references(work, stage, present)

@@ -81,14 +81,15 @@ def write_rule(
         selected = {key: _key_sql(stage, plan)} | {name: sql for name, sql in selected.items() if name != key}
     elif rule.table == "person":
         selected |= {key: "s.k_person"}
-    source = " ".join([f"{stage.table} s", *_joins(stage, plan, routes, rows_of)])
+    joins = _joins(stage, plan, routes, rows_of)
     columns = "".join(f', {sql} AS "{column}"' for column, sql in selected.items())
+    landed = "s.n AS _n" + (", s.site AS _site, s.id AS _id" if indexed else "")
+    source = " ".join([f"{stage.narrow(landed, columns, plan.when or '', *joins)} s", *joins])
     required = [name for name in etl.cdm.required_columns(rule.table) if name in selected]
     lacking = " OR ".join(f'"{name}" IS NULL' for name in required) or "false"
     work.execute(
         f"CREATE TABLE {table} AS SELECT *, {lacking} AS _lacking FROM ("
-        f"SELECT s.n AS _n{', s.site AS _site, s.id AS _id' if indexed else ''}{columns} FROM {source} "
-        f"WHERE s.outcome IS NULL{f' AND {plan.when}' if plan.when else ''})"
+        f"SELECT {landed}{columns} FROM {source}{f' WHERE {plan.when}' if plan.when else ''})"
     )
     return WrittenRule(rule_id, stage, plan, table, key, tuple(name for name in selected if name != "_key"))
 
