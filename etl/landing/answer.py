@@ -4,12 +4,14 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-
-import polars as pl
+from typing import TYPE_CHECKING
 
 from etl.landing.files import FoundFile
 from etl.landing.rejects import Reject
 from etl.landing.split import Deletion
+
+if TYPE_CHECKING:
+    import polars as pl
 
 
 @dataclass(frozen=True)
@@ -25,10 +27,10 @@ class Landed:
 
     folder: Path
     shards: dict[str, list[Path]]
-    files: pl.DataFrame
-    deleted: pl.DataFrame
-    counts: pl.DataFrame
-    ignored: pl.DataFrame
+    files: "pl.DataFrame"
+    deleted: "pl.DataFrame"
+    counts: "pl.DataFrame"
+    ignored: "pl.DataFrame"
 
 
 @dataclass
@@ -42,7 +44,7 @@ class FileResult:
     decoded_from: str | None = None
     manifest: bool = False
     deleted: list[Deletion] = field(default_factory=list)
-    counts: Counter[tuple[str, str, str]] = field(default_factory=Counter)
+    counts: dict[tuple[str, str, str], int] = field(default_factory=dict)
     rejects: list[Reject] = field(default_factory=list)
 
 
@@ -50,6 +52,8 @@ def landed_of(
     folder: Path, shards: dict[str, list[Path]], results: Sequence[FileResult], ignored: Sequence[tuple[str, str]]
 ) -> Landed:
     """The frames of the answer, in a fixed order."""
+    import polars as pl  # a worker process has no use for it
+
     files = [
         (r.found.number, r.found.site, r.found.name, r.sha256, r.bytes, r.resources, r.decoded_from) for r in results
     ]

@@ -16,7 +16,7 @@ import msgspec
 from etl.landing.elements import Unknown, is_resource_type
 from etl.landing.explain import problems_of, summary
 from etl.landing.gate import Limits, Refused, examine, is_sound, keys, nested, suspicious
-from etl.landing.lines import Lines
+from etl.landing.lines import Line
 from etl.landing.reasons import ID_FROM_CONTENT, NO_MAPPING, ZONE_ASSUMED
 from etl.landing.rejects import Reject
 from etl.landing.spelling import doubtful_lines
@@ -27,8 +27,11 @@ _ENCODE: Final = msgspec.json.Encoder()
 _ID: Final = re.compile(r"[A-Za-z0-9\-.]{1,64}")
 _NO_ZONE: Final = re.compile(rb'"([0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9]{2}:[0-9]{2}:[0-9]{2}(?:\.[0-9]{1,9})?)"')
 _FAULTS: Final = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
-_SOUND: Final = object()
-"""What stands for a resource without a mapping that passed the gate."""
+_Found = tuple[str | None, str | None, str | None] | None
+"""What the fast way finds: id, meta.versionId, meta.lastUpdated of a mapped type; `_SOUND`; None: look exactly."""
+_SOUND: Final[_Found] = (None, None, "")
+"""What stands for a resource without a mapping; jiter saw that it is sound and repeats no key."""
+_CHUNK: Final = 32
 UNKNOWN_TYPE: Final = "(unknown)"
 """The resource type under which something without a usable resourceType is counted."""
 
@@ -37,7 +40,7 @@ UNKNOWN_TYPE: Final = "(unknown)"
 class Verdicts:
     """What one file gave: lines by resource type, counts by (type, outcome, reason), refusals."""
 
-    lines: dict[str, Lines] = field(default_factory=dict)
+    lines: dict[str, list[Line]] = field(default_factory=dict)
     counts: Counter[tuple[str, str, str]] = field(default_factory=Counter)
     rejects: list[Reject] = field(default_factory=list)
     resources: int = 0
@@ -50,67 +53,73 @@ class Judge:
         self.verdicts = Verdicts()
         self._file = file
         self._site = site
-        self._site_json = msgspec.json.encode(site)
         self._mapped = mapped
         self._limits = limits
 
     def judge(self, units: Sequence[Unit], source: bytes | None = None) -> None:
         """Add the verdicts on a block of resources, in their order; `source` are bytes that hold all of them."""
-        source = b"\n".join([unit.raw for unit in units]) if source is None else source
-        found = [self._look_at(unit) for unit in units]
-        if nested(source, self._limits):
-            found = [None if nested(u.raw, self._limits) else f for u, f in zip(units, found, strict=True)]
-        if suspicious(source, self._limits):
-            for place, unit in enumerate(units):
-                if suspicious(unit.raw, self._limits):
-                    found[place] = None
-        self._doubt_keys_and_spelling(units, found)
-        for unit, resource in zip(units, found, strict=True):
+        found, encoded = self._look_at(units, self._suspects(units, source))
+        self._doubt_keys_and_spelling(units, found, encoded)
+        for unit, one in zip(units, found, strict=True):
             self.verdicts.resources += 1
-            if resource is None:
+            if one is None:
                 self._judge_exactly(unit)
-            elif resource is _SOUND:
+            elif one is _SOUND:
                 self._skip(unit.kind or "")
             else:
-                meta = resource.meta
-                version, updated = (meta.versionId, meta.lastUpdated) if meta is not None else (None, None)
-                self._keep(unit, unit.kind or "", resource.id, version, updated)
+                self._keep(unit, unit.kind or "", *one)
 
     def refuse_file(self, refused: Refused) -> None:
         """Count a file that cannot be read as one landed and one rejected resource of type "(file)"."""
         self._reject("(file)", None, refused.reason, refused.detail, 0)
 
-    def _look_at(self, unit: Unit) -> Any:
-        """What the fast way finds: the decoded form of a mapped type, `_SOUND` for other types, or None: look exactly.
+    def _suspects(self, units: Sequence[Unit], source: bytes | None) -> set[int]:
+        """The places of resources with telling escapes, endless digits or deep nesting."""
+        source = b"\n".join([unit.raw for unit in units]) if source is None else source
+        tests = [test for test in (suspicious, nested) if test(source, self._limits)]
+        return {place for place, unit in enumerate(units) if any(test(unit.raw, self._limits) for test in tests)}
 
-        Of other types jiter sees that they are sound and repeat no key.
+    def _look_at(self, units: Sequence[Unit], suspects: set[int]) -> tuple[list[_Found], bytes]:
+        """What the fast way finds of each resource, and the decoded resources encoded again, one per line.
+
+        Decoded resources are dropped every few, so that their memory is used again while it is in the cache.
         """
-        kind, raw = unit.kind, unit.raw
-        if kind is None or kind == "Bundle" or len(raw) > 2 * self._limits.max_nodes:
-            return None
-        if kind in self._mapped:
-            return _decode(raw, kind)
-        return _SOUND if is_resource_type(kind) and is_sound(raw) else None
+        found: list[_Found] = []
+        lines: list[bytes] = []
+        chunk: list[Any] = []
+        for place, unit in enumerate(units):
+            kind, raw = unit.kind, unit.raw
+            if kind is None or kind == "Bundle" or place in suspects or len(raw) > 2 * self._limits.max_nodes:
+                found.append(None)
+            elif kind not in self._mapped:
+                found.append(_SOUND if is_resource_type(kind) and is_sound(raw) else None)
+            else:
+                resource = _decode(raw, kind)
+                found.append(resource and _meant(resource))
+                if resource is not None:
+                    chunk.append(resource)
+                    if len(chunk) == _CHUNK:
+                        lines.append(_ENCODE.encode_lines(chunk))
+                        chunk.clear()
+        return found, b"".join([*lines, _ENCODE.encode_lines(chunk)])
 
-    def _doubt_keys_and_spelling(self, units: Sequence[Unit], found: list[Any]) -> None:
+    def _doubt_keys_and_spelling(self, units: Sequence[Unit], found: list[_Found], encoded: bytes) -> None:
         """Prove over the block that no key is doubled; decode strictly what spells dates or codes oddly."""
-        places = [place for place, resource in enumerate(found) if resource is not None and resource is not _SOUND]
+        places = [place for place, one in enumerate(found) if one is not None and one is not _SOUND]
         if not places:
             return
-        encoded = _ENCODE.encode_lines([found[place] for place in places])
         raw = b"\n".join([units[place].raw for place in places])
         count = keys(raw)
         if count is None:
             raw = b"\n".join([msgspec.json.format(units[place].raw, indent=-1) for place in places])
             count = keys(raw)
-        doubtful = doubtful_lines(raw, encoded[:-1])
         if count is None or count != keys(encoded):
             for place in places:
                 found[place] = found[place] if is_sound(units[place].raw) else None
-        for line in doubtful:
-            place = places[line]
-            if found[place] is not None:
-                found[place] = _decode(units[place].raw, units[place].kind or "", quick=False)
+        for line in doubtful_lines(raw, encoded[:-1]):
+            unit = units[places[line]]
+            if _decode(unit.raw, unit.kind or "", quick=False) is None:
+                found[places[line]] = None
 
     def _judge_exactly(self, unit: Unit) -> None:
         """The slow verdict on one resource: every check, value by value, then the models."""
@@ -161,29 +170,13 @@ class Judge:
         resource_id = given or id_of_url(unit.url, kind)
         if not resource_id:
             resource_id, reason = f"content-{digest}", reason or ID_FROM_CONTENT
-        number = (self._file << 32) + verdicts.resources
         if b"\n" in raw or b"\r" in raw:
             raw = raw.translate(None, b"\r\n")
-        lines = verdicts.lines.get(kind)
-        if lines is None:
-            lines = verdicts.lines[kind] = Lines()
-        lines.numbers.append(number)
-        lines.texts.append(
-            b'{"n":%d,"site":%b,"id":"%b","url":%b,"bundle":%d,"version":%b,"updated":%b,"hash":"%b","file":%d,"at":%d,"r":%b}\n'
-            % (
-                number,
-                self._site_json,
-                resource_id.encode(),
-                _json(unit.url),
-                self._file,
-                _json(version),
-                _json(updated),
-                digest.encode(),
-                self._file,
-                unit.at,
-                raw,
-            )
+        file, number = self._file, (self._file << 32) + verdicts.resources
+        line = Line(
+            number, self._site, resource_id, unit.url, file, version, updated, digest, file, unit.at, msgspec.Raw(raw)
         )
+        verdicts.lines.setdefault(kind, []).append(line)
         verdicts.counts[kind, "landed", reason] += 1
 
     def _skip(self, kind: str) -> None:
@@ -196,8 +189,10 @@ class Judge:
         self.verdicts.rejects.append(Reject(self._site, kind, resource_id, "landing", reason, detail, self._file, at))
 
 
-def _json(text: str | None) -> bytes:
-    return b"null" if text is None else msgspec.json.encode(text)
+def _meant(resource: Any) -> _Found:
+    """What a decoded resource says of itself."""
+    meta = resource.meta
+    return (resource.id, None, None) if meta is None else (resource.id, meta.versionId, meta.lastUpdated)
 
 
 def _decode(raw: bytes, kind: str, quick: bool = True) -> Any:
@@ -208,7 +203,7 @@ def _decode(raw: bytes, kind: str, quick: bool = True) -> Any:
             contained = getattr(found, "contained", None)
             if contained:
                 for inner in contained:
-                    decoder_of(type_of(inner) or "", strict).decode(inner)
+                    decoder_of(type_of(bytes(inner)) or "", strict).decode(inner)
                 if not is_sound(raw):
                     return None
             return found

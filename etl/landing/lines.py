@@ -8,27 +8,35 @@ nothing else. Files get their names when they are whole: until then, and after a
 import mmap
 import os
 import uuid
-from array import array
 from collections.abc import Collection, Iterator, Sequence
-from dataclasses import dataclass, field
 from pathlib import Path
 from types import TracebackType
 from typing import BinaryIO, Final, Self
 
+import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
 PART: Final = ".part"
 """How the name of a file ends that is still being written, or that a killed process left."""
 _BUFFER: Final = 2**20
+_ENCODE: Final = msgspec.json.Encoder()
 
 
-@dataclass
-class Lines:
-    """Landed lines of one type that wait to be written, and their numbers."""
+class Line(msgspec.Struct, gc=False):
+    """A landed line, in the form that the transform reads: number, site, id, …, the resource itself as it came."""
 
-    numbers: list[int] = field(default_factory=list)
-    texts: list[bytes] = field(default_factory=list)
+    n: int
+    site: str
+    id: str
+    url: str | None
+    bundle: int
+    version: str | None
+    updated: str | None
+    hash: str
+    file: int
+    at: int
+    r: msgspec.Raw
 
 
 def index_path(shard: Path) -> Path:
@@ -43,17 +51,20 @@ class _OpenShard:
         self.path = path
         self._part = path.with_name(f".{path.name}.{uuid.uuid4().hex}{PART}")
         self._stream: BinaryIO = self._part.open("wb", buffering=_BUFFER)
-        self._index = array("q")
+        self._index: list[NDArray[np.int64]] = []
         self._offset = 0
 
-    def write(self, lines: Lines) -> None:
-        offset = self._offset
-        for number, text in zip(lines.numbers, lines.texts, strict=True):
-            self._index.append(number)
-            self._index.append(offset)
-            offset += len(text)
-        self._offset = offset
-        self._stream.writelines(lines.texts)
+    def write(self, lines: list[Line]) -> None:
+        """Append the lines; no resource holds a line break."""
+        texts = _ENCODE.encode_lines(lines)
+        ends = np.flatnonzero(np.frombuffer(texts, np.uint8) == 10) + 1
+        index = np.empty((len(lines), 2), np.int64)
+        index[:, 0] = [line.n for line in lines]
+        index[0, 1] = self._offset
+        index[1:, 1] = ends[:-1] + self._offset
+        self._index.append(index)
+        self._offset += len(texts)
+        self._stream.write(texts)
 
     def publish(self) -> None:
         """Give both files their names, the index first: a shard that is there has one."""
@@ -61,7 +72,7 @@ class _OpenShard:
         index = index_path(self.path)
         part = index.with_name(f".{index.name}.{uuid.uuid4().hex}{PART}")
         with part.open("wb") as stream:
-            np.save(stream, np.frombuffer(self._index, np.int64).reshape(-1, 2))
+            np.save(stream, np.concatenate(self._index))
         os.replace(part, index)
         os.replace(self._part, self.path)
 
@@ -82,7 +93,7 @@ class ShardWriter:
         self._share = share
         self._open: dict[str, _OpenShard] = {}
 
-    def write(self, lines: dict[str, Lines]) -> None:
+    def write(self, lines: dict[str, list[Line]]) -> None:
         """Append lines to their types' files and empty the dictionary."""
         for kind, waiting in lines.items():
             if kind not in self._open:

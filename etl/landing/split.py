@@ -78,6 +78,7 @@ class _Head(msgspec.Struct):
 _BUNDLE: Final = msgspec.json.Decoder(_Bundle)
 _HEAD: Final = msgspec.json.Decoder(_Head)
 _ENCODE: Final = msgspec.json.Encoder()
+_USUAL: Final = b'{"resourceType":"'
 _FIRST_KEY: Final = re.compile(rb'\s*\{\s*"resourceType"\s*:\s*"([A-Za-z]+)"')
 _EXCHANGE: Final = ("request", "response")
 _DELETED: Final = re.compile(r"(?:.*/)?([A-Z][A-Za-z]+/[A-Za-z0-9\-.]{1,64})\Z")
@@ -90,6 +91,10 @@ _TOLERANT: Final = json.JSONDecoder(strict=False)
 
 def type_of(raw: bytes) -> str | None:
     """The resourceType of a JSON object; None when it has none. Raises msgspec.DecodeError on what is not JSON."""
+    if raw.startswith(_USUAL):
+        kind = raw[len(_USUAL) : raw.find(b'"', len(_USUAL))]
+        if kind.isalpha():
+            return kind.decode()
     first = _FIRST_KEY.match(raw)
     if first:
         return first[1].decode()

@@ -14,10 +14,8 @@ and date they took three times as long (84 against 246 MB/s); hence the quick an
 import keyword
 import sys
 import types
-from collections.abc import Callable
 from datetime import date, datetime
 from functools import cache
-from operator import attrgetter
 from typing import Annotated, Any, Final, Literal
 
 import msgspec
@@ -144,27 +142,26 @@ def _reference(name: str) -> Any:
     return msgspec._utils._forward_ref(name)  # type: ignore[attr-defined]
 
 
-def _choice_check(type_name: str) -> dict[str, Callable[[Any], None]]:
-    """A `__post_init__` that holds the type's choice groups (value[x]): at most one, one if required."""
+def _choice_check(type_name: str) -> dict[str, Any]:
+    """A `__post_init__` that holds the type's choice groups (value[x]): at most one, one if required.
+
+    It is written out as source, one attribute after the other: generic code took a quarter of the decoding time.
+    """
     groups: dict[str, list[Element]] = {}
     for element in elements_of(type_name).values():
         if element.choice:
             groups.setdefault(element.choice, []).append(element)
-    checks = [
-        (attrgetter(*(_attribute(e) for e in group)), len(group) - 1, group[0].choice_required)
-        for group in groups.values()
-        if len(group) > 1
-    ]
-    if not checks:
+    source = []
+    for group in groups.values():
+        if len(group) > 1:
+            source += ["    given = 0", *(f"    if self.{_attribute(e)} is not None: given += 1" for e in group)]
+            condition = "given != 1" if group[0].choice_required else "given > 1"
+            source.append(f"    if {condition}: raise ValueError('choice')")
+    if not source:
         return {}
-
-    def __post_init__(self: Any) -> None:  # noqa: N807  the name msgspec calls
-        for values, others, needed in checks:
-            absent = values(self).count(None)
-            if absent < others or (needed and absent > others):
-                raise ValueError("choice")
-
-    return {"__post_init__": __post_init__}
+    namespace: dict[str, Any] = {}
+    exec("\n".join(["def __post_init__(self):", *source]), namespace)  # noqa: S102  names of our own file only
+    return {"__post_init__": namespace["__post_init__"]}
 
 
 @cache

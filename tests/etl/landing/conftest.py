@@ -56,15 +56,22 @@ class Ground:
         path.write_bytes(gzip.compress(data) if name.endswith(".gz") else data)
         return path
 
-    def land(self, limits: Limits | None = None, workers: int = 1, mapped: tuple[str, ...] = MAPPED) -> Landed:
+    def land(
+        self,
+        limits: Limits | None = None,
+        workers: int = 1,
+        mapped: tuple[str, ...] = MAPPED,
+        cluster: str | None = None,
+    ) -> Landed:
         """Land everything that was dropped."""
         self.runs += 1
         out = self.folder / f"out{self.runs}"
         with RejectWriter(out / "rejects", "key") as rejects:
             self.rejects_path = rejects.path
             return land(
-                [Source("SITE1", self.sources)], out, mapped, limits or Limits(), rejects=rejects, workers=workers
-            )
+                [Source("SITE1", self.sources)], out, mapped, limits or Limits(), rejects=rejects, workers=workers,
+                cluster=cluster,
+            )  # fmt: skip
 
     def rejects(self) -> list[dict[str, Any]]:
         """The lines of the last rejects file."""

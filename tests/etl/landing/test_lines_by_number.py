@@ -6,10 +6,16 @@ import time
 from contextlib import suppress
 from pathlib import Path
 
+import msgspec
 import numpy as np
 import pytest
 
-from etl.landing.lines import Lines, ShardWriter, index_path, read_lines, write_lines
+from etl.landing.lines import Line, ShardWriter, index_path, read_lines, write_lines
+
+
+def line(number: int, text: str) -> Line:
+    resource = msgspec.Raw(json.dumps(text, ensure_ascii=False).encode())
+    return Line(number, "S", f"p{number}", None, 1, None, None, "", 1, 1, resource)
 
 
 def shard(folder: Path, numbers: list[int], kind: str = "Patient", size: int = 40) -> Path:
@@ -17,9 +23,7 @@ def shard(folder: Path, numbers: list[int], kind: str = "Patient", size: int = 4
     folder.mkdir(exist_ok=True)
     with ShardWriter(folder, 0) as writer:
         for start in range(0, len(numbers), 7):
-            block = numbers[start : start + 7]
-            texts = [json.dumps({"n": n, "r": "汉" * (n % size)}, ensure_ascii=False).encode() + b"\n" for n in block]
-            writer.write({kind: Lines(list(block), texts)})
+            writer.write({kind: [line(number, "汉" * (number % size)) for number in numbers[start : start + 7]]})
     return writer.paths[kind]
 
 
@@ -74,7 +78,7 @@ def test_a_share_that_breaks_off_leaves_no_shard_and_its_repetition_replaces_it(
     whole = shard(tmp_path, [1, 2, 3])
     before = whole.read_bytes()
     with suppress(KeyboardInterrupt), ShardWriter(tmp_path, 0) as writer:
-        writer.write({"Patient": Lines([1], [b'{"n":1}\n'])})
+        writer.write({"Patient": [line(1, "x")]})
         raise KeyboardInterrupt
     assert whole.read_bytes() == before
     assert sorted(path.name for path in tmp_path.iterdir()) == sorted([whole.name, index_path(whole).name])
@@ -90,6 +94,6 @@ def test_a_few_lines_of_many_are_found_without_reading_the_rest(tmp_path) -> Non
     assert len(list(read_lines([path], asked))) == 500
     picking = time.process_time() - started
     started = time.process_time()
-    for line in path.read_bytes().splitlines():
-        json.loads(line)
+    for text in path.read_bytes().splitlines():
+        json.loads(text)
     assert picking < (time.process_time() - started) / 5
