@@ -19,7 +19,7 @@ from etl.mapping.fhirpath_sql import quote
 from etl.mapping.language import Concept
 from etl.store import insert_frame
 from etl.transform.plan import FAN_OUT_TABLES, RulePlan, way_of
-from etl.vocabulary import normalise_code
+from etl.vocabulary import find_meanings, normalise_code
 
 
 @dataclass(frozen=True)
@@ -236,6 +236,8 @@ def _candidates(work: duckdb.DuckDBPyConnection) -> None:
 
 def _resolve_candidates(work: duckdb.DuckDBPyConnection) -> None:
     """`resolved`: candidates with their source concept and standard targets (sorted by id)."""
+    coded = "FROM candidates WHERE NOT is_text OR vocabulary_id = 'UCUM'"
+    find_meanings(work, f"SELECT vocabulary_id, code AS concept_code {coded}", "meanings")
     work.execute(
         """CREATE OR REPLACE TEMP TABLE resolved AS
            WITH mapped AS (
@@ -249,36 +251,13 @@ def _resolve_candidates(work: duckdb.DuckDBPyConnection) -> None:
                     list_sort(list(DISTINCT {'id': t.concept_id::BIGINT, 'domain': t.domain_id})
                               FILTER (t.concept_id IS NOT NULL)) AS targets
              FROM mapped m LEFT JOIN vocab.concept t ON t.concept_id = m.target_concept_id AND t.concept_id != 0
-             GROUP BY ALL),
-           sources AS (
-             SELECT d.vocabulary_id, d.code, min(c.concept_id) AS source_id
-             FROM (SELECT DISTINCT vocabulary_id, code FROM candidates WHERE NOT is_text OR vocabulary_id = 'UCUM') d
-             JOIN vocab.concept c ON c.vocabulary_id = d.vocabulary_id AND c.concept_code = d.code
-             GROUP BY ALL),
-           by_vocabulary AS (
-             SELECT s.vocabulary_id, s.code, s.source_id,
-                    list_sort(list(DISTINCT {'id': t.concept_id::BIGINT, 'domain': t.domain_id})
-                              FILTER (r.relationship_id = 'Maps to' AND t.standard_concept = 'S')) AS targets,
-                    min(t.concept_id) FILTER (r.relationship_id = 'Maps to value') AS value_id
-             FROM sources s
-             LEFT JOIN vocab.concept_relationship r ON r.concept_id_1 = s.source_id AND r.invalid_reason IS NULL
-              AND r.relationship_id IN ('Maps to', 'Maps to value')
-             LEFT JOIN vocab.concept t ON t.concept_id = r.concept_id_2 AND t.invalid_reason IS NULL
-             GROUP BY ALL),
-           itself AS (
-             SELECT s.vocabulary_id, s.code, [{'id': c.concept_id::BIGINT, 'domain': c.domain_id}] AS targets
-             FROM sources s JOIN vocab.concept c ON c.concept_id = s.source_id
-             WHERE c.standard_concept = 'S' AND c.invalid_reason IS NULL)
+             GROUP BY ALL)
            SELECT a.k, a.way, a.site, a.place, a.raw, a.name, a."user", a.vocabulary_id, a.code, v.source_id,
-                  v.value_id,
-                  CASE WHEN len(m.targets) > 0 THEN m.targets WHEN len(v.targets) > 0 THEN v.targets ELSE i.targets END
-                    AS targets,
+                  v.value_id, CASE WHEN len(m.targets) > 0 THEN m.targets ELSE v.targets END AS targets,
                   m.unit_code, u.concept_id AS unit_id
            FROM candidates a
            LEFT JOIN by_map m ON m.site = a.site AND m.vocabulary_id = a.vocabulary_id AND m.code = a.code
-           LEFT JOIN by_vocabulary v ON v.vocabulary_id = a.vocabulary_id AND v.code = a.code
-             AND (NOT a.is_text OR a.vocabulary_id = 'UCUM')
-           LEFT JOIN itself i ON i.vocabulary_id = a.vocabulary_id AND i.code = a.code
+           LEFT JOIN meanings v ON v.vocabulary_id = a.vocabulary_id AND v.concept_code = a.code
              AND (NOT a.is_text OR a.vocabulary_id = 'UCUM')
            LEFT JOIN vocab.concept u ON u.vocabulary_id = 'UCUM' AND u.concept_code = m.unit_code"""
     )

@@ -6,6 +6,7 @@
 
 from etl.vocabulary.athena import FolderRelease, Release, load_vocabulary, shipped_folder
 from etl.vocabulary.cache import attach_vocabulary
+from etl.vocabulary.meanings import find_meanings
 from etl.vocabulary.preflight import preflight
 from etl.vocabulary.source_to_concept_map import CodeMaps, Unresolved, load_code_maps, normalise_code
 
@@ -15,6 +16,7 @@ __all__ = [
     "Release",
     "Unresolved",
     "attach_vocabulary",
+    "find_meanings",
     "load_code_maps",
     "load_vocabulary",
     "normalise_code",

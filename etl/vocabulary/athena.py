@@ -15,6 +15,7 @@ from pathlib import Path
 import duckdb
 
 from etl.errors import VocabularyError, did_you_mean
+from etl.vocabulary.meanings import make_meanings
 from etl.vocabulary.tables import CREATE, KEYS, ORDER, TABLES, Column
 
 OWN_IDS_FROM = 2_000_000_000
@@ -72,6 +73,7 @@ def load_vocabulary(connection: duckdb.DuckDBPyConnection, folders: Sequence[Pat
     for statement in CREATE:
         connection.execute(statement)
     loaded = [_load_folder(connection, folder, found) for folder, found in sources]
+    make_meanings(connection)
     connection.execute(
         "CREATE OR REPLACE TABLE vocab.loaded_folder "
         "(position INTEGER, version VARCHAR, concepts_read BIGINT, concepts BIGINT)"

@@ -31,7 +31,7 @@ ATTACHED = "blina_vocabulary"
 
 _HASHES = "hashes.json"
 _FILLING = ".filling-"
-_LOADER = ("athena.py", "tables.py", "preflight.py", "cache.py")
+_LOADER = ("athena.py", "tables.py", "meanings.py", "preflight.py", "cache.py")
 """What decides how files become tables: a change here makes every cache anew."""
 
 _ROW_GROUP = 16_384
@@ -60,7 +60,7 @@ def attach_vocabulary(work: duckdb.DuckDBPyConnection, folders: Sequence[Path], 
                 _fill(folders, file)
                 _attach(work, file)
     work.execute("CREATE SCHEMA IF NOT EXISTS vocab")
-    for table in TABLES:
+    for table in (*TABLES, "meaning"):
         work.execute(f"CREATE OR REPLACE VIEW vocab.{table} AS FROM {ATTACHED}.vocab.{table}")
     return _release(work, folders, fingerprint)
 
@@ -111,7 +111,7 @@ def _turn(cache: Path) -> Iterator[None]:
 
 def _fingerprint(found: Sequence[dict[str, Path]], remembered: Path) -> str:
     """One hash over the loader and over name, size and content of every file, in the order of the folders."""
-    digest = hashlib.sha256()
+    digest = hashlib.sha256(duckdb.__version__.encode())  # its hash() stands in the file
     for name in _LOADER:
         digest.update((files("etl.vocabulary") / name).read_bytes())
     known = _known(remembered)

@@ -17,6 +17,7 @@ from typing import Any
 import duckdb
 
 from etl.errors import MappingError, did_you_mean
+from etl.vocabulary.meanings import find_meanings
 
 FILES = "codes/source_to_concept_map*.csv"
 
@@ -254,14 +255,20 @@ def _targets(connection: duckdb.DuckDBPyConnection, rows: list[_Row]) -> dict[tu
     if not wanted:
         return {}
     columns = [list(column) for column in zip(*sorted(wanted), strict=True)]
-    hits = connection.execute(
-        """SELECT w.vocabulary, w.code, w.id, c.concept_id, c.standard_concept, c.invalid_reason
-           FROM (SELECT unnest(?) AS vocabulary, unnest(?) AS code, unnest(?) AS id) AS w
-           LEFT JOIN vocab.concept AS c ON c.vocabulary_id = w.vocabulary
-            AND CASE WHEN w.code != '' THEN c.concept_code = w.code ELSE c.concept_id = TRY_CAST(w.id AS INTEGER) END
-           QUALIFY row_number() OVER (PARTITION BY w.vocabulary, w.code, w.id
-                     ORDER BY c.standard_concept = 'S' DESC NULLS LAST, c.invalid_reason NULLS FIRST) = 1""",
+    connection.execute(
+        "CREATE OR REPLACE TEMP TABLE wanted AS SELECT unnest(?) AS vocabulary_id, unnest(?) AS concept_code, "
+        "unnest(?) AS id",
         columns,
+    )
+    by_code = "FROM wanted WHERE concept_code != ''"
+    find_meanings(connection, f"SELECT vocabulary_id, concept_code {by_code}", "wanted_meanings")
+    hits = connection.execute(
+        f"""SELECT vocabulary_id, concept_code, id, own_id, own_standard, own_invalid
+            FROM (SELECT * {by_code}) LEFT JOIN wanted_meanings USING (vocabulary_id, concept_code)
+            UNION ALL
+            SELECT w.vocabulary_id, w.concept_code, w.id, c.concept_id, c.standard_concept, c.invalid_reason
+            FROM wanted w LEFT JOIN vocab.concept c ON c.vocabulary_id = w.vocabulary_id
+             AND c.concept_id = TRY_CAST(w.id AS INTEGER) WHERE w.concept_code = ''"""
     ).fetchall()
     # Vocabulary None says on purpose that there is no concept: a panel's heading, a word without meaning.
     return {

@@ -1,0 +1,60 @@
+"""What a source code means, worked out once per release: `vocab.meaning`, one row per (vocabulary, code).
+
+The transform asks for a few hundred codes of a vocabulary of millions. The rows lie in the order of a hash of the code,
+and DuckDB passes the hashes it looks for down to the scan, so that it reads only the row groups where they can be.
+Measured with 3.1 million concepts and 15 million relationships, one thread: 500 codes by joins over `concept` and
+`concept_relationship` 1.0 s, this way 0.03 s.
+"""
+
+import duckdb
+
+LOOKED_FOR = 5_000
+"""Up to so many codes DuckDB is told to look for them one by one; for more it reads the table (0.2 s)."""
+
+_KEY = "hash({0}.vocabulary_id, {0}.concept_code)"
+
+
+def make_meanings(connection: duckdb.DuckDBPyConnection) -> None:
+    """`vocab.meaning`, made of the other tables of schema `vocab`.
+
+    Columns: k (the hash), vocabulary_id, concept_code; source_id: the concept of this code; targets: the valid standard
+    concepts that it maps to (itself where it maps to none and is one), by id; value_id: what it maps to as a value;
+    own_id, own_standard, own_invalid: the concept of this code that may be a target, the best if there are several.
+    """
+    connection.execute(
+        f"""CREATE OR REPLACE TABLE vocab.meaning AS
+            WITH sources AS (
+              SELECT vocabulary_id, concept_code, min(concept_id) AS source_id,
+                     min((coalesce(standard_concept, '') != 'S', invalid_reason IS NOT NULL, concept_id)) AS best
+              FROM vocab.concept GROUP BY ALL),
+            mapped AS (
+              SELECT r.concept_id_1 AS source_id, min(t.concept_id) FILTER (relationship_id = 'Maps to value')
+                       AS value_id,
+                     list_sort(list(DISTINCT {{'id': t.concept_id::BIGINT, 'domain': t.domain_id}})
+                               FILTER (relationship_id = 'Maps to' AND t.standard_concept = 'S')) AS targets
+              FROM vocab.concept_relationship r
+              JOIN vocab.concept t ON t.concept_id = r.concept_id_2 AND t.invalid_reason IS NULL
+              WHERE r.invalid_reason IS NULL AND relationship_id IN ('Maps to', 'Maps to value') GROUP BY ALL)
+            SELECT {_KEY.format("s")} AS k, s.vocabulary_id, s.concept_code, s.source_id, m.value_id,
+                   CASE WHEN len(m.targets) > 0 THEN m.targets
+                        WHEN c.standard_concept = 'S' AND c.invalid_reason IS NULL
+                          THEN [{{'id': c.concept_id::BIGINT, 'domain': c.domain_id}}] END AS targets,
+                   own.concept_id AS own_id, own.standard_concept AS own_standard, own.invalid_reason AS own_invalid
+            FROM sources s JOIN vocab.concept c ON c.concept_id = s.source_id
+            JOIN vocab.concept own ON own.concept_id = s.best[3] LEFT JOIN mapped m ON m.source_id = s.source_id
+            ORDER BY k"""
+    )
+
+
+def find_meanings(work: duckdb.DuckDBPyConnection, codes: str, into: str) -> None:
+    """The temporary table `into`: the rows of `vocab.meaning` for `codes`, a SELECT of vocabulary_id and concept_code.
+
+    A code that the vocabulary does not have has no row.
+    """
+    work.execute(f"SET dynamic_or_filter_threshold = {LOOKED_FOR}")
+    work.execute(
+        f"""CREATE OR REPLACE TEMP TABLE {into} AS
+            SELECT m.* EXCLUDE (k) FROM (SELECT {_KEY.format("d")} AS k, d.* FROM (SELECT DISTINCT * FROM ({codes})) d)
+            JOIN vocab.meaning m USING (k, vocabulary_id, concept_code)"""
+    )
+    work.execute("RESET dynamic_or_filter_threshold")
