@@ -5,7 +5,7 @@ text. No figure reads a patient.
 """
 
 from analytics.figures.attrition import draw_attrition
-from analytics.figures.canvas import Drawing
+from analytics.figures.canvas import Drawing, with_pictures
 from analytics.figures.cytokines import draw_cytokines
 from analytics.figures.flow import draw_flow
 from analytics.figures.forest import draw_forest, draw_site_forest
@@ -32,4 +32,5 @@ __all__ = [
     "draw_survival",
     "draw_swimmer",
     "draw_trajectory",
+    "with_pictures",
 ]

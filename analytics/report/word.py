@@ -145,18 +145,20 @@ def _table(document: Any, rows: Sequence[Row]) -> None:
     table = document.add_table(rows=len(rows), cols=width)
     table.alignment = WD_TABLE_ALIGNMENT.LEFT
     table.autofit = True
+    grid = [list(line.cells) for line in table.rows]  # once: python-docx reads the whole table for every cell asked for
     taken: set[tuple[int, int]] = set()
     for line, row in enumerate(rows):
         place = 0
         for cell in row.cells:
             while (line, place) in taken:
                 place += 1
-            last = table.cell(line + cell.down - 1, place + cell.across - 1)
-            box = table.cell(line, place).merge(last) if cell.across > 1 or cell.down > 1 else table.cell(line, place)
+            box = grid[line][place]
+            if cell.across > 1 or cell.down > 1:
+                box = box.merge(grid[line + cell.down - 1][place + cell.across - 1])
             taken |= {(line + d, place + a) for d in range(cell.down) for a in range(cell.across)}
             _fill(box, cell.text, right=cell.right, bold=row.top or row.group)
-        _mark(table.rows[line], row)
-    _rules(table, sum(row.top for row in rows))
+        _mark(table.rows[line], grid[line], row)
+    _rules(grid, sum(row.top for row in rows))
 
 
 def _fill(box: Any, text: str, *, right: bool, bold: bool) -> None:
@@ -167,20 +169,20 @@ def _fill(box: Any, text: str, *, right: bool, bold: bool) -> None:
     run.font.size, run.bold = _SMALL, bold
 
 
-def _mark(line: Any, row: Row) -> None:
+def _mark(line: Any, cells: Sequence[Any], row: Row) -> None:
     """Column heads come again on every page; a row is never cut; the heading of a group stays with its first row."""
     properties = line._tr.get_or_add_trPr()
     for name in ("w:cantSplit", *(("w:tblHeader",) if row.top else ())):
         properties.append(OxmlElement(name))
     if row.top or row.group:
-        for cell in line.cells:
+        for cell in cells:
             cell.paragraphs[0].paragraph_format.keep_with_next = True
 
 
-def _rules(table: Any, heads: int) -> None:
+def _rules(grid: Sequence[Sequence[Any]], heads: int) -> None:
     """Three lines, as journals set them: above and below the column heads, and at the end."""
-    for number, edges in ((0, ("top",)), (heads - 1, ("bottom",)), (len(table.rows) - 1, ("bottom",))):
-        for cell in table.rows[number].cells:
+    for number, edges in ((0, ("top",)), (heads - 1, ("bottom",)), (len(grid) - 1, ("bottom",))):
+        for cell in grid[number]:
             properties = cell._tc.get_or_add_tcPr()
             borders = properties.find(qn("w:tcBorders"))
             if borders is None:

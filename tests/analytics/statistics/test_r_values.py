@@ -76,8 +76,8 @@ def test_the_proportional_hazards_test_is_cox_zph(name: str, rossi: pl.DataFrame
     frame = rossi if name == "rossi" else lung.drop_nulls(names)
     fit = cox(frame, names)
     found = zph(frame, names, np.array([t.coef for t in fit.terms]))
-    assert [found[n][0] for n in expected["names"]] == pytest.approx(expected["chisq"], rel=2e-3)
-    assert [found[n][1] for n in expected["names"]] == pytest.approx(expected["p"], rel=2e-3)
+    assert [found[n][0] for n in expected["names"]] == pytest.approx(expected["chisq"], rel=1e-6)
+    assert [found[n][1] for n in expected["names"]] == pytest.approx(expected["p"], rel=1e-6)
 
 
 def test_the_proportional_hazards_test_without_ties_is_exact(truth: dict[str, pl.DataFrame]) -> None:
