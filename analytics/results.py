@@ -150,8 +150,8 @@ def _long(name: str, table: pl.DataFrame, result_id: int, cdm_name: str) -> pl.D
 def summarised_result(tables: Mapping[str, pl.DataFrame], cdm_name: str, min_cell_count: int = 0) -> pl.DataFrame:
     """All tables as one long table with the omopgenerics columns, each followed by its settings.
 
-    Empty estimates have no row. The settings of a result: result_type, package_name, package_version, min_cell_count,
-    param_hash.
+    Empty estimates have no row. The settings of a result are those that omopgenerics asks for (result_type,
+    package_name, package_version, group, strata, additional, min_cell_count) and param_hash.
     """
     digest = _param_hash(tables)
     parts = []
@@ -160,7 +160,9 @@ def summarised_result(tables: Mapping[str, pl.DataFrame], cdm_name: str, min_cel
         parts.append(_long(name, tables[name], result_id, cdm_name))
         settings = {
             "result_type": f"blina_{name}", "package_name": "blina", "package_version": version("blina"),
-            "min_cell_count": str(min_cell_count), "param_hash": digest or "none",
+            "group": JOINED.join(LAYOUTS[name].group), "strata": JOINED.join(LAYOUTS[name].strata),
+            "additional": JOINED.join(LAYOUTS[name].additional), "min_cell_count": str(min_cell_count),
+            "param_hash": digest or "none",
         }  # fmt: skip
         rows: list[dict[str, object]] = [
             dict.fromkeys(LONG_COLUMNS, OVERALL) | {

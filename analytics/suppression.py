@@ -152,6 +152,8 @@ def _hidden_times(
     line: dict[tuple[str, str, float], Row] = {}
     for name in TIMES:
         for row in rows_of.get(name, []):
+            if row["at_risk"] is None:
+                continue  # hidden in an earlier release already
             at_risk, events = row["at_risk"], row["events"] if name == "survival_at" else row["cumulative_events"]
             left = row["n"] - at_risk - events if name == "survival_at" else row["cumulative_censored"]
             key = (row["endpoint"], row["stratum"], row["time"])

@@ -1,6 +1,5 @@
 """`blina study compare`, `blina study assure`, `blina study export`: for those who work on the definitions."""
 
-from enum import StrEnum
 from pathlib import Path
 from typing import Annotated
 
@@ -9,13 +8,6 @@ import typer
 from etl.errors import StudyError, UsageError
 from flows.console import say, show, show_json
 from flows.options import Database, Json
-
-
-class Form(StrEnum):
-    """What result tables can be exported as."""
-
-    latex = "latex"
-    html = "html"
 
 
 def register(study_app: typer.Typer) -> None:
@@ -76,10 +68,16 @@ def assure(
 def export(
     results: Annotated[Path, typer.Argument(help="Folder of the result tables (of `blina study run --out`).")],
     out: Annotated[Path, typer.Option(help="Folder for the tables.")],
-    form: Annotated[Form, typer.Option(help="latex (for a manuscript) or html.")] = Form.latex,
+    docx: Annotated[bool, typer.Option("--docx", help="One Word document: tables, footnotes, figures.")] = False,
+    latex: Annotated[bool, typer.Option("--latex", help="One LaTeX file per table; the default.")] = False,
+    html: Annotated[bool, typer.Option("--html", help="One HTML fragment per table.")] = False,
+    min_cell_count: Annotated[int, typer.Option(min=0, help="Hide counts below this and what gives them away.")] = 0,
 ) -> None:
     """Writes the result tables for a manuscript. Tables with rows of single persons are left out."""
-    from analytics.exports import export_tables, read_tables
+    from analytics.exports import export_tables, read_meta, read_tables
 
-    written = export_tables(read_tables(results), out, form=form.value)
-    show(f"{len(written)} tables: {out}")
+    tables, meta = read_tables(results), read_meta(results)
+    chosen = {"docx": docx, "latex": latex or not (docx or html), "html": html}
+    for form in (name for name, wanted in chosen.items() if wanted):
+        written = export_tables(tables, out, form, meta=meta, min_cell_count=min_cell_count)
+        show(str(written[0]) if form == "docx" else f"{len(written)} {form} tables: {out}")

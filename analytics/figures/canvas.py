@@ -8,7 +8,9 @@ salted with the figure's name, and no date is written.
 
 import io
 import re
-from contextlib import AbstractContextManager
+from collections.abc import Iterator
+from contextlib import AbstractContextManager, contextmanager
+from contextvars import ContextVar
 from dataclasses import dataclass
 from html import escape
 from typing import Any, Final
@@ -77,13 +79,31 @@ _STYLE: dict[Any, Any] = {
 
 @dataclass(frozen=True)
 class Drawing:
-    """A finished figure: `svg` to be put inline, `title` and `description` (the alternative text with the numbers)."""
+    """A finished figure: `svg` to be put inline, `title` and `description` (the alternative text with the numbers).
+
+    `png` is the same as a picture of 200 dots per inch, made only inside `with_pictures`.
+    """
 
     name: str
     svg: str
     title: str
     description: str
     width: float
+    png: bytes = b""
+
+
+_PICTURES: ContextVar[bool] = ContextVar("pictures", default=False)
+_DPI = 200
+
+
+@contextmanager
+def with_pictures() -> Iterator[None]:
+    """Figures drawn inside also carry a PNG, for documents that cannot hold SVG."""
+    token = _PICTURES.set(True)
+    try:
+        yield
+    finally:
+        _PICTURES.reset(token)
 
 
 def style(name: str) -> AbstractContextManager[None]:
@@ -125,7 +145,15 @@ def export(figure: Figure, name: str, title: str, description: str) -> Drawing:
         f'<title id="{name}-title">{escape(title)}</title><desc id="{name}-desc">{escape(description)}</desc>'
     )
     svg = re.sub(r"^<svg[^>]*>", lambda _: head, svg, count=1)
-    return Drawing(name, svg, title, description, figure.get_figwidth())
+    return Drawing(name, svg, title, description, figure.get_figwidth(), _picture(figure))
+
+
+def _picture(figure: Figure) -> bytes:
+    if not _PICTURES.get():
+        return b""
+    buffer = io.BytesIO()
+    figure.savefig(buffer, format="png", dpi=_DPI, facecolor="white", metadata={"Software": None})
+    return buffer.getvalue()
 
 
 def _own_ids(svg: str, name: str) -> str:

@@ -115,12 +115,13 @@ def _dots(axes: Axes, points: pl.DataFrame, peaks: pl.DataFrame) -> None:
 def _box(axes: Axes, place: int, row: Row, low: float) -> None:
     if not is_number(row["median"]):
         return
-    minimum, maximum, median = (max(float(row[k]), low) for k in ("minimum", "maximum", "median"))
-    axes.plot([place, place], [minimum, maximum], color=INK, linewidth=1)
-    for end in (minimum, maximum):
+    median = max(float(row["median"]), low)
+    ends = [max(float(row[k]), low) for k in ("minimum", "maximum") if is_number(row[k])]  # none where suppressed
+    axes.plot([place] * len(ends), ends, color=INK, linewidth=1)
+    for end in ends:
         axes.plot([place - 0.1, place + 0.1], [end, end], color=INK, linewidth=1)
     if is_number(row["q1"]) and is_number(row["q3"]):
         axes.bar(place, row["q3"] - row["q1"], 0.46, row["q1"], color=SKY, edgecolor=INK, linewidth=0.8, zorder=3)
     axes.plot([place - 0.23, place + 0.23], [median, median], color=INK, linewidth=2.2, zorder=4)
     if row["n_censored"]:
-        axes.plot([place], [maximum], "^", color=INK, markerfacecolor=RULE, markersize=6, zorder=5)
+        axes.plot([place], [max([median, *ends])], "^", color=INK, markerfacecolor=RULE, markersize=6, zorder=5)

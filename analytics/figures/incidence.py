@@ -1,10 +1,12 @@
 """F4: cumulative incidence of competing events, stacked, one panel per stratum."""
 
+from typing import Any
+
 import polars as pl
 from matplotlib.axes import Axes
 
 from analytics.figures.canvas import INK, MUTED, RULE, SKY, VERMILION, Drawing, board, export, style
-from analytics.figures.wording import in_order, months, percent, sentence, word
+from analytics.figures.wording import count, in_order, interval, is_number, months, percent, sentence, word
 
 _NAME = "cumulative-incidence"
 _HORIZON_DAYS = 365
@@ -18,19 +20,20 @@ def draw_incidence(incidence: pl.DataFrame) -> Drawing:
     last = float(incidence["time"].to_numpy().max())
     ceiling = _ceiling(incidence)
     with style(_NAME):
-        figure = board(7.4, 3.3)
+        figure = board(7.4, 3.6)
         width = 0.88 / len(strata)
         for index, stratum in enumerate(strata):
-            axes = figure.add_axes((0.09 + index * width, 0.25, width - 0.05, 0.62))
+            axes = figure.add_axes((0.09 + index * width, 0.33, width - 0.05, 0.56))
             rows = incidence.filter(pl.col("stratum") == stratum)
             _panel(axes, rows, events, last)
             axes.set_title(word(stratum))
             axes.set_ylim(0, ceiling)
+            _at_risk(axes, rows, first=not index)
             if index:
                 axes.set_yticklabels([])
             else:
                 axes.set_ylabel("Cumulative incidence (%)")
-        figure.text(0.53, 0.135, "Months since the first infusion of course 1", ha="center", va="center")
+        figure.text(0.53, 0.235, "Months since the first infusion of course 1", ha="center", va="center")
         _key(figure.add_axes((0.09, 0.0, 0.88, 0.09)), events)
         return export(figure, _NAME, "Cumulative incidence of competing events by stratum", describe(incidence))
 
@@ -45,7 +48,13 @@ def describe(incidence: pl.DataFrame) -> str:
                 (pl.col("stratum") == stratum) & (pl.col("event") == event) & (pl.col("time") <= _HORIZON_DAYS)
             ).sort("time")
             if rows.height:
-                values.append(f"{word(event).lower()} {percent(100 * rows['cif'][-1])}")
+                last = rows.row(-1, named=True)
+                limits = (
+                    f" (95% CI {interval(100 * last['lower'], 100 * last['upper'])})"
+                    if is_number(last.get("upper"))
+                    else ""
+                )
+                values.append(f"{word(event).lower()} {percent(100 * last['cif'])}{limits}")
         parts.append(f"{word(stratum)}: {', '.join(values)}")
     return "At 1 year. " + "; ".join(parts) + "."
 
@@ -77,6 +86,18 @@ def _panel(axes: Axes, rows: pl.DataFrame, events: list[str], last: float) -> No
     ticks = [day for day in (0, 365, 730, 1095, 1460, 1825) if day <= last]
     axes.set_xticks(ticks, [months(day) for day in ticks])
     axes.set_xlim(0, last)
+
+
+def _at_risk(axes: Axes, rows: pl.DataFrame, *, first: bool) -> None:
+    """The patients at risk under the ticks, where the table has that day."""
+    below: dict[str, Any] = {"textcoords": "offset points", "va": "center", "annotation_clip": False}
+    known = dict(rows.select("time", "at_risk").iter_rows())
+    if first:
+        axes.annotate("At risk", (0, 0), (-14, -50), xycoords="axes fraction", ha="right", **below)
+    for day in axes.get_xticks():
+        if known.get(float(day)) is not None:
+            text = count(known[float(day)])
+            axes.annotate(text, (day, 0), (0, -50), xycoords=("data", "axes fraction"), ha="center", **below)
 
 
 def _key(axes: Axes, events: list[str]) -> None:

@@ -47,6 +47,8 @@ _WORDS = {
     "cd19_loss_complete": "CD19 antigen loss on blasts",
     "cd19_loss_2missing": "Peripheral CD19+ B-cell loss",
     "high_mrd": "High MRD",
+    "0.01-<0.1%": "0.01% to < 0.1%",
+    "0.1-<1%": "0.1% to < 1%",
     "hypodiploidy_lt44": "Hypodiploidy (< 44 chromosomes)",
     "high_hyperdiploidy": "High hyperdiploidy",
     "complex_karyotype": "Complex karyotype",
@@ -212,3 +214,17 @@ def months(days: float) -> str:
 def hundred(value: float | None) -> float | None:
     """A fraction as a percentage; a missing one stays missing."""
     return None if value is None else 100 * value
+
+
+_ENDPOINT = {
+    "RR": "complete remission",
+    "MRDpos": "MRD clearance",
+    "CR_MRDpos": "MRD clearance",
+    "MRDneg": "stayed MRD-negative",
+    "CR_MRDneg": "stayed MRD-negative",
+}
+
+
+def endpoint_of(group: str) -> str:
+    """What counts as success in a state: CR, MRD clearance (called CR in the paper), or MRD negativity kept."""
+    return _ENDPOINT.get(group, "response")

@@ -24,7 +24,7 @@ from analytics.figures.wording import (
     word,
 )
 from analytics.report.landing import with_landing
-from analytics.report.material import Material, Section
+from analytics.report.material import Material, Section, total_of
 from analytics.report.tables import Column, html_table
 
 GROUPS = ("RR", "CR_MRDpos", "CHEMO_DELAY", "UNKNOWN", "overall")
@@ -37,7 +37,8 @@ VARIABLES = {
     "pre_course1_state": "Marrow before course 1",
     "state_pre": "Marrow before the course",
     "km_stratum": "Survival stratum",
-    "burden_reduction_chemo": "Burden-reduction chemotherapy",
+    "prior_relapse": "Relapse recorded before the first bag",
+    "burden_reduction_chemo": "Burden-reduction chemotherapy (R/R only)",
     "genetic_subtype": "Genetic subtype",
     "high_mrd_ge1pct": "MRD ≥ 1% before course 1",
     "poor_cytogenetics": "Poor cytogenetics, nested (with BCR::ABL1)",
@@ -46,8 +47,8 @@ VARIABLES = {
     "days_from_diagnosis": "Time from diagnosis",
     "mrd_level": "Marrow MRD before course 1",
     "genetics": "Genetics, exclusive groups",
-    "hsct": "HSCT after the first bag",
-    "cart": "CAR-T after the first bag",
+    "hsct": "HSCT",
+    "cart": "CAR-T",
     "regimen": "Dose regimen",
     "complete": "Complete (≥ 90% of the planned days)",
     "evaluable": "Evaluable",
@@ -57,8 +58,13 @@ VARIABLES = {
 }
 """Words for the variables of the tables baseline and exposure; others are shown by their own name."""
 
-FLAGS = "Risk factors and treatment, present"
+FLAGS = "History and risk factors, present"
 """The row group that holds the yes/no variables of the baseline table."""
+
+AFTER = "After the first bag (not baseline)"
+"""The row group of what happened later; it describes the cohort and is no baseline."""
+
+_LATER = ("hsct", "cart")
 
 _LEVEL_ORDER = {
     "mrd_level": ("negative", "0.01-<0.1%", "0.1-<1%", ">= 1%"),
@@ -110,7 +116,8 @@ def baseline(material: Material) -> str:
     for variable in table["variable"].unique(maintain_order=True).to_list():
         if variable != "indication":  # it makes the columns
             rows += _variable_rows(table.filter(pl.col("variable") == variable), variable, groups)
-    rows.sort(key=lambda row: row["variable"] == FLAGS)
+    last = (FLAGS, VARIABLES["n_courses"], AFTER)
+    rows.sort(key=lambda row: last.index(row["variable"]) if row["variable"] in last else -1)
     columns = [Column("level", "Characteristic", "left")]
     columns += [
         Column(
@@ -123,7 +130,8 @@ def baseline(material: Material) -> str:
     notes = [
         (
             "Unit: patient. Categories: n (% of the patients of the column). IQR: interquartile range. "
-            "Missing values are shown where there are any. No P values: the groups are defined, not compared."
+            "Missing values are shown where there are any. Courses, HSCT and CAR-T are counted up to the last contact. "
+            "No P values: the groups are defined, not compared."
         )
     ]
     return material.table(
@@ -149,7 +157,8 @@ def _variable_rows(part: pl.DataFrame, variable: str, groups: list[str]) -> list
             rows += _quantity_rows(head, cells, groups)
         elif known <= {"0", "1", "false", "true"}:
             if level in ("1", "true"):
-                rows.append({"variable": FLAGS, "level": head} | {g: _share_cell(cells.get(g)) for g in groups})
+                block = AFTER if variable in _LATER else FLAGS
+                rows.append({"variable": block, "level": head} | {g: _share_cell(cells.get(g)) for g in groups})
         else:
             label = DASH if level is None else level_name(str(level), known)
             rows.append({"variable": head, "level": sentence(label)} | {g: _share_cell(cells.get(g)) for g in groups})
@@ -180,87 +189,104 @@ def _share_cell(row: Row | None) -> str:
 def classification(material: Material) -> str:
     """T2: the three classifications, never merged."""
     table = material.need("classification", "indication", "state", "stratum", "n")
-    total = int(table["n"].sum())
     strata = in_order(table["stratum"].to_list())
+    printed = _published(material)
     rows: list[dict[str, Any]] = []
     for indication in in_order(table["indication"].to_list(), GROUPS):
         part = table.filter(pl.col("indication") == indication)
-        for state in in_order(part["state"].to_list(), ("RR", "MRDpos", "MRDneg", "UNKNOWN")):
+        for state in in_order(part["state"].to_list(), _STATES):
             cells = part.filter(pl.col("state") == state)
-            rows.append(_margin_row(word(indication), word(state), cells, strata))
-    for state in in_order(table["state"].to_list(), ("RR", "MRDpos", "MRDneg", "UNKNOWN")):
-        rows.append(_margin_row("All indications", word(state), table.filter(pl.col("state") == state), strata))
-    rows.append(_margin_row("All indications", "All states", table, strata))
+            rows.append(_margin_row(word(indication), word(state), cells, strata, ""))
+        rows.append(_margin_row(word(indication), _TOTAL, part, strata, printed.get(indication, DASH)))
+    for state in in_order(table["state"].to_list(), _STATES):
+        cells = table.filter(pl.col("state") == state)
+        rows.append(_margin_row("All indications", word(state), cells, strata, printed.get(f"state {state}", DASH)))
+    rows.append(_margin_row("All indications", _TOTAL, table, strata, printed.get("all", DASH)))
+    shown = {s: printed.get(f"stratum {s}", DASH) for s in strata}
+    rows.append({"indication": "All indications", "state": "Published strata", **shown, "all": "", "printed": ""})
     columns = [Column("state", "Marrow before course 1", "left")]
-    columns += [Column(s, escape(word(s)), spanner="Survival stratum") for s in strata] + [Column("all", "All")]
+    columns += [Column(s, escape(word(s)), spanner="Survival stratum") for s in strata]
+    columns += [Column("all", "All"), Column("printed", "Published")]
     note = (
-        f"Unit: patient; n = {count(total)}. Indication (rows, grouped): why blinatumomab was started. Marrow: what "
-        "it showed just before the first bag. Stratum: which survival curve (assumed, <code>stratum@1</code>). The "
-        "three are different questions."
+        f"Unit: patient; n = {count(total_of(table['n']))}. Indication (rows, grouped): why blinatumomab was started. "
+        "Marrow: what it showed just before the first bag. Stratum: which survival curve (assumed, "
+        "<code>stratum@1</code>). The three are different questions."
     )
-    notes = [note, _published_margins(material)]
+    notes = [note, "† Derived by arithmetic from published numbers, not printed in the paper." if printed else ""]
     body = html_table(rows, columns, stub="state", group="indication")
     return material.table("Indication × marrow before course 1 × survival stratum", body, notes)
 
 
+_STATES = ("RR", "MRDpos", "MRDneg", "UNKNOWN")
+_TOTAL = "All states"
 _MARGINS = {
-    "Indication": (("PUB-IND-RR", "R/R"), ("PUB-IND-MRD", "CR-MRDpos"), ("PUB-IND-DELAY", "chemotherapy delay")),
-    "Marrow before course 1": (("PUB-STATE-RR", "R/R"), ("PUB-STATE-MRD", "MRD-positive")),
-}
-_DERIVED_MARGINS = {
-    "Marrow before course 1": (("DER-STATE-NEG", "MRD-negative"),),
-    "Survival stratum": (("DER-KM-RR", "R/R"), ("DER-KM-MRD", "CR-MRDpos"), ("DER-KM-NEG", "CR-MRDneg")),
-}
+    "PUB-N-PAT": "all", "PUB-IND-RR": "RR", "PUB-IND-MRD": "CR_MRDpos", "PUB-IND-DELAY": "CHEMO_DELAY",
+    "PUB-STATE-RR": "state RR", "PUB-STATE-MRD": "state MRDpos", "DER-STATE-NEG": "state MRDneg",
+    "DER-KM-RR": "stratum RR", "DER-KM-MRD": "stratum CR_MRDpos", "DER-KM-NEG": "stratum CR_MRDneg",
+}  # fmt: skip
+"""Published (PUB) and derived (DER) numbers by the margin of the classification that they stand beside."""
 
 
-def _published_margins(material: Material) -> str:
-    """The published margins, and apart from them those derived by arithmetic."""
-    said = []
-    for name, how, margins in (
-        ("published_vs_computed", "Published", _MARGINS),
-        ("derived_vs_computed", "Derived by arithmetic, not printed", _DERIVED_MARGINS),
-    ):
+def _published(material: Material) -> dict[str, str]:
+    """The published number of every margin; those derived by arithmetic carry a dagger."""
+    found: dict[str, str] = {}
+    for name, mark in (("published_vs_computed", ""), ("derived_vs_computed", "†")):
         table = material.maybe(name, "id", "published")
-        known = {} if table is None else dict(table.select("id", "published").iter_rows())
-        parts = [
-            f"{what}: {', '.join(f'{label} {known[key]}' for key, label in pairs if key in known)}"
-            for what, pairs in margins.items()
-            if any(key in known for key, _ in pairs)
-        ]
-        said += [f"{how}. {'; '.join(parts)}."] if parts else []
-    return escape(" ".join(said))
+        rows = [] if table is None else table.select("id", "published").iter_rows()
+        found |= {_MARGINS[key]: f"{value}{mark}" for key, value in rows if key in _MARGINS}
+    return found
 
 
-def _margin_row(indication: str, state: str, cells: pl.DataFrame, strata: list[str]) -> dict[str, Any]:
-    counts = {s: count(int(cells.filter(pl.col("stratum") == s)["n"].sum())) for s in strata}
-    return {"indication": indication, "state": state, **counts, "all": count(int(cells["n"].sum()))}
+def _margin_row(indication: str, state: str, cells: pl.DataFrame, strata: list[str], printed: str) -> dict[str, Any]:
+    counts = {s: count(total_of(cells.filter(pl.col("stratum") == s)["n"])) for s in strata}
+    whole = count(total_of(cells["n"]))
+    return {"indication": indication, "state": state, **counts, "all": whole, "printed": printed}
 
 
 def exposure(material: Material) -> str:
     """T3: courses, delivered days, interruptions, doses."""
     table = material.need("exposure", "variable", "level", "n", "denominator", "percent", "value")
     rows = []
-    for row in table.to_dicts():
-        name, level = variable_name(str(row["variable"])), row["level"]
+    for row in (one for part in table.partition_by("variable", maintain_order=True) for one in _quartiles(part)):
+        variable, level = str(row["variable"]), row["level"]
         shown = share(row["n"], row["denominator"]) if row["percent"] is not None else count(row["n"])
-        unit = _VALUE_UNITS.get(str(row["variable"]), "")
-        value = "" if row["value"] is None else f"{number(row['value'], decimals_for([row['value']]))} {unit}".strip()
         rows.append(
             {
-                "variable": "Courses" if level is None else name,
-                "level": sentence(spell(str(level or name))),
+                "variable": "Courses" if level is None else variable_name(variable, _VALUE_UNITS.get(variable)),
+                "level": sentence(spell(str(level or variable_name(variable)))),
                 "n": shown,
-                "value": value,
+                "value": _value(row),
             }
         )
     rows.sort(key=lambda row: row["variable"] == "Courses")
     rows += _exposure_findings(material)
-    columns = [Column("level", "Exposure", "left"), Column("n", "n/N (%)"), Column("value", "Sum or median")]
+    columns = [Column("level", "Exposure", "left"), Column("n", "n/N (%)"), Column("value", "Sum, or median (IQR)")]
     note = (
-        "Courses are derived from single bags (assumed, <code>course@1</code>): a gap of more than 7 days starts a "
-        "new course."
+        "Unit: course; patient for courses per patient; bag for bag hours, durations, times and evidence. Courses are "
+        "derived from single bags (assumed, <code>course@1</code>): a gap of more than 7 days starts a new course. "
+        "IQR: interquartile range. Interrupted: the hours of all interruptions together."
     )
     return material.table("Exposure to blinatumomab", html_table(rows, columns, stub="level", group="variable"), [note])
+
+
+def _quartiles(part: pl.DataFrame) -> list[dict[str, Any]]:
+    """The rows of one variable, its quartiles put beside its median."""
+    rows = part.to_dicts()
+    known = {row["level"]: row["value"] for row in rows}
+    kept = [row for row in rows if row["level"] not in ("q1", "q3")]
+    return [
+        row | {"quartiles": (known.get("q1"), known.get("q3"))} if row["level"] == "median" else row for row in kept
+    ]
+
+
+def _value(row: Row) -> str:
+    if row["value"] is None:
+        return ""
+    low, high = row.get("quartiles", (None, None))
+    places = decimals_for([row["value"], low, high])
+    unit = _VALUE_UNITS.get(str(row["variable"]), "")
+    spread = f" ({number(low, places)}–{number(high, places)})" if is_number(low) and is_number(high) else ""
+    return f"{number(row['value'], places)}{spread} {unit}".strip()
 
 
 def swimmer(material: Material) -> str:

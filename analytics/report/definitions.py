@@ -48,6 +48,26 @@ _SHORT = {
 }
 """Parts of parameter names as they are written."""
 
+_STATISTICS_WORDS = {
+    "statistics.blasts_from_pct": "Marrow blasts, %, from which a marrow counts as disease in figures",
+    "statistics.bootstrap": "Resamples of the bootstrap over patients",
+    "statistics.concordance_bootstrap": "Resamples for the optimism of the C-index",
+    "statistics.confidence": "Confidence level of every interval",
+    "statistics.horizon_days": "Day of truncation, of the restricted mean and of the 1-year estimates",
+    "statistics.landmark_days": "Landmark of the transplant and CAR-T models, days from the first bag",
+    "statistics.mrd_cutoff_alternative_pct": "Other MRD cut-off, %, of sensitivity analysis S7",
+    "statistics.mrd_cutoff_pct": "MRD cut-off, %, of S3 and of the marrow after a course",
+    "statistics.new_site_sizes": "Sizes of a new cohort for the prediction intervals",
+    "statistics.permutations": "Permutations of the log-rank test",
+    "statistics.reporting_precision": "Precision to which T-cell differences are rounded before ranking, 10*9/L",
+    "statistics.risk_table_days": "Days of the numbers at risk",
+    "statistics.seed": "Seed of permutations and bootstraps",
+    "statistics.short_course_days": "Delivered days up to which a course is short (S5)",
+    "statistics.survival_days": "Days of the fixed survival estimates (6, 12 and 24 months)",
+    "statistics.trajectory_days": "Last days of the spans of the cell counts by day",
+}
+"""The parameters of the statistics in words."""
+
 _UNITS = {"pct": "%", "d": " days", "days": " days", "h": " h", "hours": " h", "kg": " kg", "years": " years"}
 """Last parts of parameter names that are the unit of a number."""
 
@@ -84,7 +104,7 @@ def _table(rows: list[dict[str, Any]]) -> str:
 def _row(row: Row, material: Material) -> dict[str, Any]:
     name, value = str(row["name"]), readable(str(row["value"] or ""))
     rule = f"{name}@{row['version']}" if row["version"] else name
-    meaning = str(row.get("text") or material.meta.definitions.get(name, ""))
+    meaning = str(row.get("text") or material.meta.definitions.get(name) or _STATISTICS_WORDS.get(name, ""))
     return {"name": rule, "text": sentence(meaning), "value": value}
 
 
@@ -202,14 +222,14 @@ def methods(material: Material) -> str:
         ("Cytokines", "cytokines"),
         ("Rates", "rates"),
         ("Prediction", "prediction"),
-        ("Sensitivity", "sensitivity"),
     )
     rows = [row for topic, name in sources for row in _methods_of(material, topic, name)]
     columns = [Column("topic", "Analysis", "left"), Column("text", "Method", "left")]
     fixed = (
         "Proportions: Clopper–Pearson and Wilson intervals. Survival: Kaplan–Meier, Greenwood standard error, log-log "
         "interval; cumulative incidence: Aalen–Johansen. All tests are two-sided; intervals are 95%; estimation comes "
-        "first, P values are described. Missing values are a level of their own or are counted, never imputed."
+        "first, P values are described. Sensitivity analyses use the methods of the analysis that they repeat; S14: "
+        "Cox with left truncation. Missing values are a level of their own or are counted, never imputed."
     )
     return material.table("Statistical methods", html_table(rows, columns, stub="topic"), [fixed])
 
@@ -218,8 +238,9 @@ def _methods_of(material: Material, topic: str, name: str) -> list[dict[str, Any
     table = material.maybe(name, "method")
     if table is None:
         return []
-    texts = [sentence(str(text)) for text in table["method"].drop_nulls().unique(maintain_order=True).to_list()]
-    return [{"topic": topic, "text": ". ".join(texts)}] if texts else []
+    plain = (str(text).split("; p_correction")[0] for text in table["method"].drop_nulls())
+    texts = [sentence(text) for text in dict.fromkeys(plain)]
+    return [{"topic": topic if not i else "", "text": f"{text}."} for i, text in enumerate(texts)]
 
 
 DEFINITIONS = Section(

@@ -1,4 +1,4 @@
-"""T-cell subsets before and after course 1 (T8, F6), cytokine peaks, and safety (T9)."""
+"""T cells, B cells and cytokines (T8, F6, F7), and safety (T9)."""
 
 from html import escape
 from typing import Any
@@ -7,6 +7,7 @@ import polars as pl
 
 from analytics.figures.cytokines import draw_cytokines
 from analytics.figures.paired import draw_paired
+from analytics.figures.trajectory import draw_trajectory
 from analytics.figures.wording import (
     Row,
     count,
@@ -53,7 +54,7 @@ def pairs_table(material: Material) -> str:
             "pre": _median(row, "pre"),
             "post": _median(row, "post"),
             "shift": f"{number(row['shift'], 2)} ({interval(row['shift_lower'], row['shift_upper'], 2)})",
-            "ratio": ratio(row.get("ratio")),
+            "ratio": f"{ratio(row.get('ratio'))} ({ratio_interval(row.get('ratio_lower'), row.get('ratio_upper'))})",
             "p": p_value(row["p"]),
             "adjusted": p_value(row.get("p_adjusted")),
             "zero": count(row["n_zero"]),
@@ -66,8 +67,8 @@ def pairs_table(material: Material) -> str:
         Column("pre", "Before", spanner="Median (range)"),
         Column("post", "After", spanner="Median (range)"),
         Column("shift", "Shift (95% CI)"),
-        Column("ratio", "Ratio of geometric means"),
-        Column("zero", "Zero differences"),
+        Column("ratio", "Geometric mean ratio (95% CI)"),
+        Column("zero", "No change"),
         Column("p", "<i>P</i>"),
     ]
     if "p_adjusted" in table.columns:
@@ -75,11 +76,77 @@ def pairs_table(material: Material) -> str:
     methods = "; ".join(
         escape(str(m).split("; p_correction")[0]) for m in table["method"].drop_nulls().unique().sort().to_list()
     )
-    note = f"Unit: patient (first course with both windows, IMM). Test: {methods}."
-    adjusted = "Adjusted: Benjamini–Hochberg within the family." if "p_adjusted" in table.columns else ""
+    note = (
+        "Unit: patient (first course with both windows, IMM). Shift: Hodges–Lehmann estimate of after minus before. "
+        f"No change: pairs with a difference of 0. Test: {methods}."
+    )
+    adjusted = f"Adjusted: {_FAMILY}" if "p_adjusted" in table.columns else ""
     return material.table(
         "T-cell subsets before and after course 1", html_table(rows, columns, stub="analyte"), [note, adjusted]
     )
+
+
+_FAMILY = (
+    "Benjamini–Hochberg over the T cells and the cytokines of course 1 together. B cells are outside this family: "
+    "their loss is the aim of the treatment."
+)
+_WINDOWS = {"pre": "Before course 1", "post": "After course 1", "baseline": "Baseline", "peak": "Peak"}
+
+
+def windows_table(material: Material) -> str:
+    """T8: every analyte by window, whether paired or not."""
+    table = material.need("cell_windows", *"analyte window unit n n_censored median q1 q3 minimum maximum".split())
+    rows = [
+        {
+            "analyte": f"{_cell_name(row['analyte'])} ({word(row['unit'])})",
+            "window": _WINDOWS.get(str(row["window"]), word(row["window"])),
+            "n": count(row["n"]),
+            "censored": count(row["n_censored"]),
+            "median": _measured(row, "median"),
+            "quartiles": f"{_measured(row, 'q1')}–{_measured(row, 'q3')}",
+            "range": f"{_measured(row, 'minimum')}–{_measured(row, 'maximum')}",
+        }
+        for row in table.to_dicts()
+    ]
+    columns = [Column("window", "Window", "left"), Column("n", "Patients"), Column("censored", "Given as a limit")]
+    columns += [Column("median", "Median"), Column("quartiles", "Quartiles"), Column("range", "Range")]
+    note = (
+        "Unit: patient (first course), paired or not. Windows: assumed, <code>tcell_pre@1</code>, "
+        "<code>tcell_post@1</code>, <code>cytokine@1</code>. A window without a row has no value in any patient. A "
+        "value given only as a limit stands at the limit."
+    )
+    body = html_table(rows, columns, stub="window", group="analyte")
+    return material.table("T cells, B cells and cytokines by window, course 1", body, [note])
+
+
+def _cell_name(analyte: object) -> str:
+    return (
+        "B cells, CD19+"
+        if analyte == "CD19"
+        else f"T cells, {word(analyte)}+"
+        if analyte in _T_CELLS
+        else word(analyte)
+    )
+
+
+_T_CELLS = ("CD3", "CD4", "CD8")
+
+
+def _measured(row: Row, name: str) -> str:
+    """Cell counts with enough decimals for a B-cell count of 0.004."""
+    largest = next((row[one] for one in ("maximum", "q3", "median") if is_number(row[one])), None)
+    return number(row[name], 3) if is_number(largest) and largest < 0.1 else measure(row[name])
+
+
+def trajectory(material: Material) -> str:
+    """F6, second part."""
+    table = material.need("cell_trajectory", *"analyte days day unit n median q1 q3".split())
+    note = (
+        "Points: median over the patients with a value in the span of days (up to day 0, 1–7, 8–14, 15–21, 22–28, from "
+        "29), at their median day; bars: quartiles; n: patients. Different patients stand behind different points, so "
+        "the line joins medians and follows nobody. Dashed: first infusion."
+    )
+    return material.figure(draw_trajectory(some(table.filter(pl.col("median") > 0), "median by day")), [note])
 
 
 def _median(row: Row, moment: str) -> str:
@@ -91,7 +158,9 @@ def cytokines(material: Material) -> str:
     """T8: cytokines at baseline and peak."""
     table = material.need(
         "cytokines",
-        *("analyte population unit n n_censored baseline_median peak_median ratio ratio_lower ratio_upper p").split(),
+        *(
+            "analyte population unit n n_censored baseline_median peak_median ratio ratio_lower ratio_upper p method"
+        ).split(),
     )
     rows = [
         {
@@ -99,9 +168,10 @@ def cytokines(material: Material) -> str:
             "population": sentence(row["population"]),
             "n": count(row["n"]),
             "censored": count(row["n_censored"]),
-            "baseline": number(row["baseline_median"]),
-            "peak": number(row["peak_median"]),
+            "baseline": _spread(row, "baseline"),
+            "peak": _spread(row, "peak"),
             "p": p_value(row["p"]),
+            "adjusted": p_value(row.get("p_adjusted")) if row["population"] == "course 1" else "",
             "ratio": f"{ratio(row['ratio'])} ({ratio_interval(row['ratio_lower'], row['ratio_upper'])})",
         }
         for row in table.to_dicts()
@@ -110,15 +180,27 @@ def cytokines(material: Material) -> str:
         Column("population", "Courses", "left"),
         Column("n", "n"),
         Column("censored", "With a limit"),
-        Column("baseline", "Baseline", spanner="Median"),
-        Column("peak", "Peak", spanner="Median"),
+        Column("baseline", "Baseline", spanner="Median (range)"),
+        Column("peak", "Peak", spanner="Median (range)"),
         Column("ratio", "Peak ÷ baseline (95% CI)"),
         Column("p", "<i>P</i>"),
     ]
-    note = "Unit: course. Ratio of geometric means; values given only as a limit stay limits."
+    if "p_adjusted" in table.columns:
+        columns.append(Column("adjusted", "<i>P</i>, adjusted"))
+    methods = "; ".join(escape(str(m)) for m in table["method"].drop_nulls().unique(maintain_order=True).to_list())
+    note = (
+        f"Unit: course. Test: {methods}; values given only as a limit stay limits. Adjusted (course 1): {_FAMILY} All "
+        "courses: those of one patient are taken as independent, which makes the intervals too narrow."
+    )
     return material.table(
         "Cytokines: baseline and peak", html_table(rows, columns, stub="population", group="analyte"), [note]
     )
+
+
+def _spread(row: Row, moment: str) -> str:
+    low, high = row.get(f"{moment}_minimum"), row.get(f"{moment}_maximum")
+    limits = f" ({measure(low)}–{measure(high)})" if is_number(low) and is_number(high) else ""
+    return f"{measure(row[f'{moment}_median'])}{limits}"
 
 
 def peaks_figure(material: Material) -> str:
@@ -139,6 +221,8 @@ IMMUNE = Section(
     (
         ("T-cell subsets", pairs_figure),
         ("T-cell subsets, table", pairs_table),
+        ("Cell counts by day", trajectory),
+        ("By window", windows_table),
         ("Cytokines", cytokines),
         ("Cytokine peaks", peaks_figure),
     ),
@@ -172,7 +256,10 @@ def grades(material: Material) -> str:
             row[f"{unit}_n"] = "" if cell is None else share(cell["n"], cell["denominator"])
             row[f"{unit}_ci"] = interval(cell["lower"], cell["upper"]) if cell and is_number(cell["upper"]) else ""
         rows.append(row)
-    note = "Worst grade as recorded. A record without a grade is missing, never grade 0."
+    note = (
+        "Worst grade as recorded; exact: Clopper–Pearson. A record without a grade is missing, never grade 0. Other "
+        "adverse events are not derived: the protocol defines only CRS and ICANS."
+    )
     body = html_table(rows, columns, stub="grade", group="event")
     return material.table(
         "Cytokine release syndrome (CRS) and neurotoxicity (ICANS)", body, [note, _grading_systems(material)]
@@ -223,7 +310,11 @@ def rates(material: Material) -> str:
         Column("ci", "95% CI"),
     ]
     body = html_table(rows, columns, stub="grade", group="event")
-    return material.table("Adverse events per 100 infusion days", body, ["Unit: course. Exact Poisson intervals."])
+    return material.table(
+        "Adverse events per 100 infusion days",
+        body,
+        ["Events: courses with the event. Exact Poisson intervals; courses without a grade are left out."],
+    )
 
 
 SAFETY = Section("safety", "Safety", (("Grades", grades), ("Rates", rates)))

@@ -25,6 +25,11 @@ def some(table: pl.DataFrame, what: str) -> pl.DataFrame:
     return table
 
 
+def total_of(counts: pl.Series) -> int | None:
+    """The sum of counts; None when one of them is suppressed, because then the sum would be too small."""
+    return None if counts.null_count() else int(counts.sum())
+
+
 @dataclass
 class Material:
     """The tables of a run, its provenance, and the running numbers of tables and figures."""

@@ -7,7 +7,7 @@ from html import escape
 
 import polars as pl
 
-from analytics.figures.replication import draw_replication, percentages
+from analytics.figures.replication import draw_replication, draw_site_replication, percentages
 from analytics.figures.wording import DASH, count, quantity, sentence, spell, word
 from analytics.report.material import Material, NotComputedError, Section
 from analytics.report.tables import Column, html_table
@@ -50,6 +50,19 @@ def figure(material: Material) -> str:
     if percentages(table).is_empty():
         raise NotComputedError("the sheet holds no percentage on both sides")
     return material.figure(draw_replication(table), ["Ring: published; dot: computed from this CDM. ± standard error."])
+
+
+def site_figure(material: Material) -> str:
+    """F10 by site; withheld, like the sheet, where small counts are suppressed."""
+    table = material.need(
+        "site_prediction", *"quantity site basis k n percent cp_lower cp_upper lower upper verdict".split()
+    )
+    note = (
+        "Band: counts that the published proportion predicts for a site of this size (95% beta-binomial, Jeffreys; "
+        "rule R1), in percent of its n. Dot and line: own proportion, exact 95% confidence interval. Survival by site "
+        "is not shown as counts, because patients are censored before 1 year (R2)."
+    )
+    return material.figure(draw_site_replication(table), [note])
 
 
 def sheet(material: Material) -> str:
@@ -227,6 +240,7 @@ REPLICATION = Section(
     (
         ("Statement", statement),
         ("Figure", figure),
+        ("Figure by site", site_figure),
         ("Sheet", sheet),
         ("Derived numbers", derived_sheet),
         ("Prediction", predictions),

@@ -4,11 +4,12 @@ from html import escape
 
 import polars as pl
 
+from analytics.figures.flow import draw_flow
 from analytics.figures.mrd_change import draw_mrd_change
-from analytics.figures.states import draw_states, endpoint_of
 from analytics.figures.wording import (
     DASH,
     Row,
+    endpoint_of,
     interval,
     is_number,
     number,
@@ -33,17 +34,19 @@ _P_VALUES = (
     ("pearson", "Pearson"),
     ("yates", "Yates"),
 )
-_MAIN = ("A2", "A3", "A3-all-courses")
+_MAIN = ("A2", "A3")
 
 
 _PREDICTOR_NOTES = [
     (
-        "Unit: patient (first course given for disease). Difference: percentage with the factor among "
-        "non-responders minus that among responders, Newcombe interval. OR: Firth logistic regression, "
-        "profile-likelihood interval."
+        "Unit: patient (first course given for disease). Difference: risk of non-response with the factor minus "
+        "without it, in percentage points, Newcombe interval. OR: odds ratio of non-response, Firth logistic "
+        "regression with this factor alone, profile-likelihood interval; the joint models follow in the table of "
+        "regression models."
     ),
     (
-        "Nested coding counts BCR::ABL1 within poor cytogenetics, exclusive coding does not; both are shown. "
+        "P values: five tests of the same two-by-two table (S15). Nested coding counts BCR::ABL1 within poor "
+        "cytogenetics, exclusive coding does not; both are shown. "
         "CD19 is measured after baseline and is described, not used as a predictor in a model. Exploratory. "
         "Adjusted: Benjamini–Hochberg over these factors."
     ),
@@ -55,11 +58,15 @@ def over_all_sites(response: pl.DataFrame) -> pl.DataFrame:
     return response.filter(pl.col("site").is_null() | pl.col("site").is_in(ALL_SITES))
 
 
-def states(material: Material) -> str:
-    """F8: state before and response after, the main rows only."""
-    table = over_all_sites(_response(material)).filter(pl.col("analysis_id").is_in(_MAIN) & (pl.col("n") > 0))
-    note = "Blue: success; grey: the rest. Line and diamond: exact 95% confidence interval and estimate."
-    return material.figure(draw_states(some(table, "response by state")), [note])
+def flow(material: Material) -> str:
+    """F8: every course from the marrow before it to the marrow after it and to what came next."""
+    table = material.need("state_flow", "state_pre", "state_post", "next_therapy", "n")
+    note = (
+        "Unit: course. A band keeps the colour of the state before the course. What came next: the first of a further "
+        "course, HSCT, CAR-T, or an EFS event before any of them, up to the last contact; chemotherapy is not counted. "
+        "No causal reading."
+    )
+    return material.figure(draw_flow(some(table.filter(pl.col("n") > 0), "course by state")), [note])
 
 
 def mrd_change(material: Material) -> str:
@@ -106,7 +113,7 @@ def proportions(material: Material) -> str:
 def by_site(material: Material) -> str:
     """T4 by site: one row per site, one column per main analysis."""
     table = _response(material).filter(
-        pl.col("site").is_not_null() & pl.col("site").is_in(ALL_SITES).not_() & pl.col("analysis_id").is_in(_MAIN[:2])
+        pl.col("site").is_not_null() & pl.col("site").is_in(ALL_SITES).not_() & pl.col("analysis_id").is_in(_MAIN)
     )
     if table.is_empty():
         return ""
@@ -184,7 +191,7 @@ def predictors(material: Material) -> str:
         Column("factor", "Factor (coding)", "left"),
         Column("failed", "Non-response", spanner="Factor present, k/n (%)"),
         Column("answered", "Response", spanner="Factor present, k/n (%)"),
-        Column("difference", "Difference (95% CI), points"),
+        Column("difference", "Risk difference (95% CI), points"),
     ]
     if "odds_ratio" in table.columns:
         columns.append(Column("odds", "OR (95% CI)"))
@@ -213,7 +220,7 @@ RESPONSE = Section(
     "response",
     "Response",
     (
-        ("State and response", states),
+        ("State, response and next therapy", flow),
         ("Response", proportions),
         ("MRD change", mrd_change),
         ("Response by site", by_site),

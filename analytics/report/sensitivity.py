@@ -31,6 +31,7 @@ _COLUMN = {"CHEMO_DELAY": "CR_MRDneg", "MRDneg": "CR_MRDneg", "MRDpos": "CR_MRDp
 """The stratum beside which a level of another classification stands."""
 _MARKS = {"CHEMO_DELAY": "ᵃ", "MRDneg": "ᵇ", "MRDpos": "ᶜ"}
 _STRATA = ("CR_MRDneg", "CR_MRDpos", "RR")
+_MODEL = re.compile(r"HR |OR ")
 
 
 def survival_matrix(material: Material) -> str:
@@ -55,7 +56,7 @@ def survival_matrix(material: Material) -> str:
         "Unit: patient. First row of each endpoint: primary definitions. With other strata (S4): "
         "ᵃ chemotherapy delay; ᵇ MRD-negative; ᶜ MRD-positive."
     )
-    return material.table("Sensitivity of survival to the definitions", body, [note, _absent(material)])
+    return material.table("Sensitivity of survival to the definitions", body, [note, _derived_again(material)])
 
 
 def _survival_row(part: pl.DataFrame, endpoint: str) -> dict[str, Any]:
@@ -86,14 +87,14 @@ def estimate_matrix(material: Material) -> str:
         pl.col("quantity").is_in(_SURVIVAL).not_() & pl.col("quantity").is_in([_NOT_DONE, _DONE]).not_()
     )
     if table.is_empty():
-        return ""
+        return _not_computed(material)
     named = [{**row, "outcome": _outcome(row), "column": _quantity(row)} for row in table.to_dicts()]
     blocks = []
     for outcome in dict.fromkeys(row["outcome"] for row in named):
         own = [row for row in named if row["outcome"] == outcome]
         columns = list(dict.fromkeys(row["column"] for row in own))
         blocks.append(_matrix(material, outcome, own, columns))
-    return "\n".join(blocks)
+    return "\n".join([*blocks, _not_computed(material)])
 
 
 def _matrix(material: Material, outcome: str, own: list[dict[str, Any]], names: list[str]) -> str:
@@ -104,10 +105,15 @@ def _matrix(material: Material, outcome: str, own: list[dict[str, Any]], names: 
     columns = [Column("analysis", "Definition", "left")]
     columns += [Column(f"c{i}", escape(name), "left") for i, name in enumerate(names)]
     note = "Estimate (95% CI), <i>P</i> where there is a test; in square brackets n, or events of n."
+    said = dict.fromkeys(
+        f"{analysis_name(row)}, {row['column']}: {row['note']}"
+        for row in own
+        if row["note"] and _MODEL.match(row["quantity"])
+    )
     return material.table(
         f"Sensitivity of other estimates: {outcome if outcome[1:2] == ' ' else outcome[:1].lower() + outcome[1:]}",
         html_table(rows, columns, stub="analysis"),
-        [note],
+        [note, escape("; ".join(said)) + "." if said else ""],
     )
 
 
@@ -123,7 +129,8 @@ def _outcome(row: Row) -> str:
     outcome = str(row["endpoint"] or "other")
     ratio_kind = str(row["quantity"]).split(" ")[0]
     if ratio_kind in ("HR", "OR"):
-        return f"{word(outcome)}, {'hazard' if ratio_kind == 'HR' else 'odds'} ratios"
+        of = " of the strata" if row["stratum"] else ""
+        return f"{word(outcome)}, {'hazard' if ratio_kind == 'HR' else 'odds'} ratios{of}"
     return sentence(word(outcome))
 
 
@@ -149,6 +156,8 @@ def _cell(row: Row) -> str:
         limits = ratio_interval if is_ratio else lambda a, b: interval(a, b, places)
         bounds = f" ({limits(row['lower'], row['upper'])})" if is_number(row["upper"]) else ""
         parts.append(shown + bounds)
+    elif is_number(row["upper"]) and is_ratio:
+        parts.append(f"no stable estimate (95% CI {ratio_interval(row['lower'], row['upper'])})")
     if is_number(row["p"]):
         parts.append(f"P {p_value(row['p'])}" if p_value(row["p"]).startswith("<") else f"P = {p_value(row['p'])}")
     if not parts:
@@ -163,15 +172,24 @@ def _counted(row: Row) -> str:
     return f" [{count(row['events'])}/{count(row['n'])}]" if row["events"] is not None else f" [{count(row['n'])}]"
 
 
-def _absent(material: Material) -> str:
-    """The analyses that could not be made, with their reasons."""
+def _not_computed(material: Material) -> str:
+    """The analyses that these data cannot answer, with the reason of each, as a table of their own."""
     table = _sensitivity(material).filter(pl.col("quantity") == _NOT_DONE)
-    said = [escape(analysis_name(row)) for row in table.to_dicts()]
-    absent = f"Not computed. {'; '.join(sorted(said, key=_position))}." if said else ""
+    if table.is_empty():
+        return ""
+    rows = [{"analysis": analysis_name(row), "why": sentence(str(row["note"] or ""))} for row in table.to_dicts()]
+    rows.sort(key=lambda row: _position(row["analysis"]))
+    columns = [Column("analysis", "Analysis", "left"), Column("why", "Why it is not computed", "left")]
+    return material.table(
+        "Sensitivity analyses that these data cannot answer", html_table(rows, columns, stub="analysis")
+    )
+
+
+def _derived_again(material: Material) -> str:
+    """The analyses that derived everything again; where nothing moved they have no row, and this says so."""
     again = _sensitivity(material).filter(pl.col("quantity") == _DONE)
     names = "; ".join(sorted((escape(analysis_name(row)) for row in again.to_dicts()), key=_position))
-    derived = f"Derived again under {names}: a missing row or cell equals the primary one." if names else ""
-    return f"{derived} {absent}".strip()
+    return f"Derived again under {names}: a missing row or cell equals the primary one." if names else ""
 
 
 def _analyses(table: pl.DataFrame) -> list[str]:
@@ -188,7 +206,7 @@ def _position(name: str) -> tuple[int, str]:
 def _sensitivity(material: Material) -> pl.DataFrame:
     table = material.need(
         "sensitivity",
-        *("analysis_id definition endpoint stratum quantity estimate lower upper p n events").split(),
+        *("analysis_id definition endpoint stratum quantity estimate lower upper p n events note").split(),
     )
     named = pl.col("analysis_id").replace_strict(_variants(material), default=None, return_dtype=pl.String)
     return table.with_columns(definition=pl.coalesce(named, pl.col("definition")))
@@ -200,10 +218,24 @@ def _variants(material: Material) -> dict[str, str]:
     values = [] if settings is None else settings.filter(pl.col("name") == "sensitivity")["value"].to_list()
     changed = json.loads(values[0]) if values and values[0] else {}
     return {
-        str(name): ", ".join(f"{path.replace('.', ': ').replace('_', ' ')} = {value}" for path, value in change.items())
+        str(name): ", ".join(_changed(path, value) for path, value in change.items())
         for name, change in changed.items()
         if isinstance(change, dict)
     }
+
+
+_PATHS = {
+    "tcell_post.days_after_end": "T cells after the course up to {} days from its end",
+    "tcell_pre.first_day": "T cells before the course from day {}",
+    "mrd_positive.from_pct": "MRD positive from {}%",
+}
+
+
+def _changed(path: str, value: object) -> str:
+    """A changed parameter in words; one without words keeps its name."""
+    shown = str(value).replace("-", "−", 1) if isinstance(value, int | float) else str(value)
+    words = _PATHS.get(path)
+    return words.format(shown) if words else f"{path.replace('.', ': ').replace('_', ' ')} = {shown}"
 
 
 SENSITIVITY = Section(

@@ -1,16 +1,17 @@
 """The summary: sentences that a physician reads in a minute, each made from result tables, with n, interval and "
 "unit."""
 
+import re
 from collections.abc import Iterator
 from html import escape
 
 import polars as pl
 
-from analytics.figures.states import endpoint_of
 from analytics.figures.wording import (
     STRATA,
     Row,
     count,
+    endpoint_of,
     hundred,
     in_order,
     interval,
@@ -21,7 +22,7 @@ from analytics.figures.wording import (
     plural,
     word,
 )
-from analytics.report.material import Material, NotComputedError, some
+from analytics.report.material import Material, NotComputedError, some, total_of
 from analytics.report.response import over_all_sites
 
 _YEAR = 365
@@ -38,9 +39,10 @@ def render_summary(material: Material) -> str:
         ("overall survival", _os),
         ("T cells", _cells),
         ("safety", _safety),
+        ("reading", _with_care),
     ):
         try:
-            items += [f"<li>{sentence}</li>" for sentence in build(material)]
+            items += [f"<li>{_unbroken(sentence)}</li>" for sentence in build(material)]
         except NotComputedError:
             missing.append(name)
     if missing:
@@ -48,16 +50,51 @@ def render_summary(material: Material) -> str:
     return f'<ul class="summary">{"".join(items)}</ul>'
 
 
+_WHOLE = re.compile(r"(?:exact )?95% CI [^;),]+|P(?: =| &lt;) [\d.]+|\d+ (?:events?|patients?|pairs|courses)\b")
+
+
+def _unbroken(html: str) -> str:
+    """The sentence with its intervals, P values and counts kept on one line each."""
+    return _WHOLE.sub(lambda found: f'<span class="nb">{found.group()}</span>', html)
+
+
 def _cohort(material: Material) -> Iterator[str]:
     table = material.need("classification", "indication", "state", "stratum", "n")
     parts = [
-        f"{count(int(table.filter(pl.col('indication') == i)['n'].sum()))} {_reason(i)}"
+        f"{count(total_of(table.filter(pl.col('indication') == i)['n']))} {_reason(i)}"
         for i in in_order(table["indication"].to_list(), ("RR", "CR_MRDpos", "CHEMO_DELAY"))
     ]
-    total = int(table["n"].sum())
+    hidden = "" if total_of(table["n"]) is not None else " (–: a count too small to be shown)"
     yield (
-        f"<strong>{count(total)} children</strong> started blinatumomab: "
-        f"{escape(', '.join(parts))}.{_courses(material)}{_follow_up(material)}"
+        f"<strong>{count(_children(material, table))} children</strong> started blinatumomab: "
+        f"{escape(', '.join(parts))}{hidden}.{_courses(material)}{_follow_up(material)}"
+    )
+
+
+def _children(material: Material, table: pl.DataFrame) -> int | None:
+    """How many children; from the baseline's denominators where cells of the classification are suppressed."""
+    baseline = material.maybe("baseline", "group", "denominator")
+    whole = table["n"] if baseline is None else baseline.filter(pl.col("group") == "overall")["denominator"]
+    if not table["n"].null_count() or not whole.drop_nulls().len():
+        return total_of(table["n"])
+    return max(int(size) for size in whole.drop_nulls())
+
+
+def _with_care(material: Material) -> Iterator[str]:
+    """How few events there are, and what the numbers are not."""
+    table = material.need("survival_summary", "endpoint", "stratum", "events")
+    whole = table.filter((pl.col("stratum") == "all") & pl.col("events").is_not_null())
+    events = {row["endpoint"]: row["events"] for row in whole.to_dicts()}
+    few = (
+        f"{plural(events['EFS'], 'event')} and {plural(events['OS'], 'death')} over all follow-up carry every survival "
+        "estimate; "
+        if {"EFS", "OS"} <= set(events)
+        else ""
+    )
+    yield (
+        f"<strong>Read with care</strong>: {few}strata are prognostic groups, not treatments compared; all definitions "
+        'are assumed and can be switched (<a href="#definitions">definitions</a>, '
+        '<a href="#sensitivity">sensitivity</a>).'
     )
 
 

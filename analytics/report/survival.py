@@ -1,6 +1,7 @@
 """Event-free and overall survival (T6, F3) and competing risks (F4)."""
 
 from collections.abc import Callable
+from html import escape
 from typing import Any
 
 import polars as pl
@@ -18,7 +19,6 @@ from analytics.figures.wording import (
     is_number,
     number,
     p_value,
-    percent,
     sentence,
     word,
 )
@@ -29,8 +29,8 @@ _HOLM = "log-rank, pairwise Holm"
 _ORDER = (*STRATA, "all")
 _FOOT = (
     "Time zero: calendar day of the first bag of course 1, never diagnosis. Shaded: 95% confidence band (log-log); "
-    "vertical ticks: censored; a curve without an event has the exact interval of the number still at risk. "
-    "Transplant and CAR-T do not censor."
+    "vertical ticks: censored; before its first event a curve has the exact interval of the number still at risk. Grey "
+    "line: 1 year. Transplant and CAR-T do not censor."
 )
 
 
@@ -81,14 +81,13 @@ def estimates(material: Material) -> str:
 
 
 def _estimate(row: Row) -> dict[str, Any]:
-    error = f" ± {number(hundred(row['se']))}" if is_number(row["se"]) and row["se"] > 0 else ""
     return {
         "endpoint": word(row["endpoint"]),
         "stratum": f"{word(row['stratum'])} ({count(row['n'])})",
         "day": count(row["time"]),
         "risk": count(row["at_risk"]),
         "events": count(row["events"]),
-        "survival": f"{number(hundred(row['survival']))}{error}",
+        "survival": f"{number(hundred(row['survival']))}{_error(row)}",
         "ci": interval(hundred(row["lower"]), hundred(row["upper"])),
         "method": row["ci_method"],
     }
@@ -134,7 +133,10 @@ def summaries(material: Material) -> str:
         Column("mean", f"Restricted mean to day {count(horizon)}, days (95% CI)"),
         Column("follow", "Median follow-up, days (95% CI)"),
     ]
-    note = "Unit: patient. Follow-up: reverse Kaplan–Meier. A stratum without an event has a mean without an interval."
+    note = (
+        "Unit: patient. Restricted mean: area under Kaplan–Meier, Greenwood-type variance. Follow-up: reverse "
+        "Kaplan–Meier, log-log limits. Without an event before the horizon the restricted mean has no interval."
+    )
     body = html_table(rows, columns, stub="stratum", group="endpoint")
     return material.table("Restricted mean survival time and follow-up", body, [note])
 
@@ -181,9 +183,12 @@ def comparisons(material: Material) -> str:
         Column("p", "<i>P</i>"),
         Column("holm", "<i>P</i>, Holm"),
     ]
+    permuted = table.filter(pl.col("test") == "log-rank, permutation") if "note" in table.columns else table.clear()
     note = (
         "Unit: patient. Strata are prognostic groups; no comparison is causal. All but the first row of each endpoint "
-        "are secondary."
+        "are secondary. Trend: scores 0, 1, 2 in the order CR-MRDneg, CR-MRDpos, R/R. Rho = 1: Fleming–Harrington, "
+        "p = 1, q = 0. Horizon: censored at that day, whose events count. Permutation: "
+        f"{escape(str(permuted['note'][0] or 'see the parameters')) if permuted.height else 'see the parameters'}."
     )
     body = html_table(rows, columns, stub="test", group="endpoint")
     return material.table("Comparison of the strata", body, [note])
@@ -203,24 +208,42 @@ def incidence(material: Material) -> str:
 
 
 def incidence_at(material: Material) -> str:
-    """T6: cumulative incidence at one year."""
-    table = material.need("cumulative_incidence", "stratum", "event", "time", "cif", "se")
-    at = table.filter(pl.col("time") <= 365).sort("time").group_by("stratum", "event", maintain_order=True).last()
+    """T6: cumulative incidence at the fixed days, with standard error, interval and number at risk."""
+    need = "stratum event time cif se at_risk events"
+    table = material.need("cumulative_incidence", *need.split())
+    days = material.need("survival_at", "time")["time"].unique().sort().to_list()
+    table = some(table.filter(pl.col("time").is_in(days)), "incidence at the fixed days")
     rows = [
         {
-            "stratum": word(row["stratum"]),
+            "stratum": word(stratum),
             "event": sentence(word(row["event"])),
-            "cif": f"{percent(hundred(row['cif']))}" + (f" ± {number(hundred(row['se']))}" if row["se"] else ""),
+            "day": count(row["time"]),
+            "risk": count(row["at_risk"]),
+            "cif": f"{number(hundred(row['cif']))}{_error(row)}",
             "ci": interval(hundred(row["lower"]), hundred(row["upper"])) if is_number(row.get("upper")) else DASH,
+            "method": row.get("ci_method") or "",
         }
-        for stratum in in_order(at["stratum"].to_list(), _ORDER)
-        for row in at.filter(pl.col("stratum") == stratum).sort("event", descending=True).to_dicts()
+        for stratum in in_order(table["stratum"].to_list(), _ORDER)
+        for row in table.filter(pl.col("stratum") == stratum).sort("event", "time", descending=[True, False]).to_dicts()
     ]
-    columns = [Column("event", "Event", "left"), Column("cif", "Cumulative incidence ± SE")]
-    if "lower" in table.columns:
-        columns.append(Column("ci", "95% CI (%)"))
+    columns = [
+        Column("event", "Event", "left"),
+        Column("day", "Day"),
+        Column("risk", "At risk"),
+        Column("cif", "Cumulative incidence ± SE (%)"),
+        Column("ci", "95% CI (%)"),
+        Column("method", "Interval", "left"),
+    ]
     body = html_table(rows, columns, stub="event", group="stratum")
-    return material.table("Cumulative incidence at 1 year", body, ["Unit: patient. At day 365, that day included."])
+    note = (
+        "Unit: patient. Aalen–Johansen; events on the named day count. Without an event yet: the exact interval of "
+        "none among those at risk."
+    )
+    return material.table("Cumulative incidence of competing events at fixed times", body, [note])
+
+
+def _error(row: Row) -> str:
+    return f" ± {number(hundred(row['se']))}" if is_number(row["se"]) and row["se"] > 0 else ""
 
 
 SURVIVAL = Section(
@@ -233,7 +256,7 @@ SURVIVAL = Section(
         ("Restricted mean and follow-up", summaries),
         ("Comparison of the strata", comparisons),
         ("Cumulative incidence", incidence),
-        ("Cumulative incidence at 1 year", incidence_at),
+        ("Cumulative incidence at fixed times", incidence_at),
     ),
     "Endpoints are counted per patient, from the first bag of course 1, by stratum.",
 )

@@ -16,6 +16,9 @@ import polars as pl
 
 from analytics.report.material import NotComputedError
 
+_MANY = 9
+"""Columns from which a table is set more tightly, so that it fits the page beside the contents."""
+
 
 @dataclass(frozen=True)
 class Column:
@@ -52,7 +55,8 @@ def html_table(
             table = table.cols_align(align, columns=chosen)
     for spanner in dict.fromkeys(column.spanner for column in columns if column.spanner):
         table = table.tab_spanner(gt.html(spanner), [column.name for column in columns if column.spanner == spanner])
-    return _plain(table.as_raw_html())
+    html = _plain(table.as_raw_html())
+    return html.replace('class="gt_table', 'class="dense gt_table', 1) if len(columns) >= _MANY else html
 
 
 def _plain(raw: str) -> str:

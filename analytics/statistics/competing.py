@@ -63,7 +63,7 @@ def aalen_johansen(time: Floats, cause: Floats, of: int) -> Incidence:
     return Incidence(moments, cif, np.sqrt(np.maximum(variance, 0.0)), at_risk, this_event)
 
 
-LOG_LOG, EXACT = "log-log (Aalen-type variance)", "Clopper-Pearson (at risk)"
+LOG_LOG, EXACT = "log-log (Greenwood-type)", "Clopper-Pearson (at risk)"
 
 
 def _limits(cif: float, se: float, at_risk: int, confidence: float) -> tuple[float | None, float | None, str | None]:

@@ -23,8 +23,8 @@ from scipy.linalg import LinAlgError
 from analytics.statistics.firth import NO_VARIATION, Term, survival_y
 from analytics.statistics.frames import Flags, Floats
 
-# lifelines stops at five good digits; R and the oracle carry more
-PRECISE = {"precision": 1e-9, "r_precision": 1e-13}
+# lifelines stops at five good digits; these stop at eight, where R with a small eps stops as well
+PRECISE = {"precision": 1e-15, "r_precision": 1e-17}
 RETRIED = "lifelines did not converge with its own step; fitted again with step size 0.5"
 
 

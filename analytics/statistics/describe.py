@@ -157,7 +157,12 @@ def exposure_table(frames: StudyFrames, parameters: StatisticsParameters) -> pl.
     for variable, column in (("delivered days", "infusion_days"), ("planned days", "planned_days")):
         levels(variable, courses[column])
     delivered = courses["infusion_days"].drop_nulls().cast(pl.Float64)
-    for name, value in (("sum", delivered.sum()), ("median", delivered.median())):
+    summaries = (
+        ("sum", delivered.sum()), ("median", delivered.median()),
+        ("q1", delivered.quantile(0.25, interpolation="linear")),
+        ("q3", delivered.quantile(0.75, interpolation="linear")),
+    )  # fmt: skip
+    for name, value in summaries:
         rows.append({"variable": "delivered days", "level": name, "n": delivered.len(), "denominator": courses.height,
                      "value": value})  # fmt: skip
     interrupted = courses.filter(pl.col("interruption_hours") > 0)

@@ -8,7 +8,7 @@ from lifelines import CoxTimeVaryingFitter
 from lifelines.exceptions import ConvergenceError, ConvergenceWarning
 from scipy import stats
 
-from analytics.statistics.cox import RETRIED, cox
+from analytics.statistics.cox import PRECISE, RETRIED, cox
 from analytics.statistics.firth import NO_VARIATION, Term, firth_cox
 from analytics.statistics.frames import StudyFrames, usable
 from analytics.statistics.parameters import StatisticsParameters
@@ -55,11 +55,11 @@ def fit_time_dependent(intervals: pl.DataFrame, names: list[str], confidence: fl
         warnings.simplefilter("always", ConvergenceWarning)
         fitter = CoxTimeVaryingFitter()
         try:
-            fitter.fit(table, **keys)
+            fitter.fit(table, fit_options=PRECISE, **keys)
         except ConvergenceError:
             note = RETRIED
             try:
-                fitter.fit(table, fit_options={"step_size": 0.5}, **keys)
+                fitter.fit(table, fit_options=PRECISE | {"step_size": 0.5}, **keys)
             except ConvergenceError:
                 return [Term(name, n=n, events=events, note="not estimable: no convergence") for name in names]
     if any(issubclass(w.category, ConvergenceWarning) for w in caught):

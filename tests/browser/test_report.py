@@ -106,7 +106,7 @@ def test_every_figure_has_a_name_and_numbers_in_words(wide: Visit) -> None:
         "[...document.querySelectorAll('svg')].map(s => [s.getAttribute('role'), s.getAttribute('aria-labelledby')"
         ".split(' ').map(i => document.getElementById(i).textContent)])"
     )
-    assert len(figures) == 12
+    assert len(figures) == 14
     for role, (title, description) in figures:
         assert role == "img"
         assert title

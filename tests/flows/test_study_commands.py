@@ -57,6 +57,6 @@ def test_compare_refuses_a_study_that_is_not_there(database):
 
 
 def test_export_refuses_a_folder_without_results(tmp_path):
-    ended = blina("study", "export", tmp_path, "--out", tmp_path / "tables", "--form", "latex")
+    ended = blina("study", "export", tmp_path, "--out", tmp_path / "tables", "--latex")
     assert ended.code == 16
     assert not (tmp_path / "tables").exists()

@@ -41,8 +41,10 @@ DRAWINGS: dict[str, Callable[[], Drawing]] = {
     "cytokines": lambda: figures.draw_cytokines(table("cytokine_peaks"), table("cytokine_points")),
     "cytokines without courses": lambda: figures.draw_cytokines(table("cytokine_peaks")),
     "paired": lambda: figures.draw_paired(table("paired")),
-    "states": lambda: figures.draw_states(table("response").filter(pl.col("site") == "all")),
+    "flow": lambda: figures.draw_flow(table("state_flow")),
+    "trajectory": lambda: figures.draw_trajectory(table("cell_trajectory")),
     "replication": lambda: figures.draw_replication(table("published_vs_computed")),
+    "replication by site": lambda: figures.draw_site_replication(table("site_prediction")),
 }
 
 
@@ -94,7 +96,8 @@ def test_attrition_says_what_is_left_and_why() -> None:
 
 def test_cumulative_incidence_says_the_year() -> None:
     text = DRAWINGS["incidence"]().description
-    assert "R/R: relapse or refractory 23.3%, death in remission 3.3%" in text
+    assert "R/R: relapse or refractory 23.3% (95% CI 10.3–39.4), death in remission 3.3% (95% CI 0.2–14.5)" in text
+    assert "CR-MRDpos: relapse or refractory 13.3% (95% CI 4.2–27.8), death in remission 0.0% (95% CI 0–14.8)" in text
 
 
 def test_paired_says_medians_ranges_and_pairs() -> None:
@@ -165,6 +168,42 @@ def test_cytokine_limits_are_counted() -> None:
     drawing = figures.draw_cytokines(peaks)
     assert "2 given as a limit" in drawing.description
     assert "2 limits" in drawing.svg
+
+
+def test_the_flow_says_where_the_courses_led_and_its_bands_add_up() -> None:
+    text = DRAWINGS["flow"]().description
+    assert "R/R before the course, 11 courses: R/R after it 2 (EFS event before any 2), MRD-negative after it 9" in text
+    assert "MRD-positive before the course, 40 courses: MRD-positive after it 7" in text
+    assert "MRD-negative after it 73" in text
+
+
+def test_suppressed_groups_are_missed_in_the_flow_not_guessed() -> None:
+    hidden = table("state_flow").with_columns(n=pl.when(pl.col("n") >= 5).then("n"))
+    text = figures.draw_flow(hidden).description
+    assert f"{hidden['n'].null_count()} small groups not shown" in text
+
+
+def test_suppressed_ranges_leave_the_boxes_of_the_cytokines() -> None:
+    bare = table("cytokine_peaks").with_columns(minimum=pl.lit(None, pl.Float64), maximum=pl.lit(None, pl.Float64))
+    assert "<svg" in figures.draw_cytokines(bare).svg
+
+
+def test_the_trajectory_says_medians_days_and_patients() -> None:
+    text = DRAWINGS["trajectory"]().description
+    assert "CD4+, median (quartiles) in ×10⁹/L, day to 0: 0.35 (0.25–0.51; 95 patients)" in text
+    assert "CD19+" in text
+
+
+def test_every_site_stands_over_its_prediction() -> None:
+    text = DRAWINGS["replication by site"]().description
+    assert "CR in R/R, All sites: 9/11 (81.8%), own 95% CI 48.2–97.7, predicted 5–11 of 11: compatible" in text
+    assert text.count("SITE4") == 3
+
+
+def test_a_picture_is_made_only_when_it_is_asked_for() -> None:
+    assert DRAWINGS["paired"]().png == b""
+    with figures.with_pictures():
+        assert DRAWINGS["paired"]().png.startswith(b"\x89PNG")
 
 
 def test_the_forest_by_site_carries_the_mean() -> None:

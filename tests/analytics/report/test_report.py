@@ -9,7 +9,9 @@ import pytest
 
 from analytics.report import ReportMeta, render_report, write_report
 from analytics.report.sensitivity import _outcome, _quantity, analysis_name
+from analytics.results import LAYOUTS
 from analytics.statistics.tables import CONTAINS_INDIVIDUALS, SCHEMAS
+from analytics.suppression import suppress
 
 Tables = dict[str, pl.DataFrame]
 
@@ -211,8 +213,9 @@ def test_the_methods_are_made_from_the_parameters(stored_tables: Tables, meta: R
 
 
 def test_published_margins_stand_beside_the_classification(page: Page) -> None:
-    assert "Indication: R/R 30, CR-MRDpos 21, chemotherapy delay 54" in page.text
-    assert "Derived by arithmetic, not printed. Marrow before course 1: MRD-negative 54" in page.text
+    assert "All states 45 30 30 105 105 Published strata 45† 30† 30†" in page.text
+    assert "MRD-negative 45 0 9 54 54†" in page.text
+    assert "† Derived by arithmetic from published numbers, not printed in the paper." in page.text
 
 
 def test_the_resources_stand_before_the_persons(page: Page) -> None:
@@ -222,6 +225,27 @@ def test_the_resources_stand_before_the_persons(page: Page) -> None:
 def test_sensitivity_rows_start_with_the_primary_definitions(page: Page) -> None:
     tables = page.text.split("Sensitivity of survival to the definitions")[1]
     assert tables.index("Primary definitions") < tables.index("S1: ") < tables.index("S4: ") < tables.index("S13: ")
+
+
+def test_what_these_data_cannot_answer_is_a_table_with_reasons(page: Page) -> None:
+    said = page.text.split("Sensitivity analyses that these data cannot answer")[1]
+    assert "S7: assay limit of detection as MRD cut-off No hospital reports the limit with the result" in said
+    assert "S13: without Down syndrome No verified concept for it, and no hospital codes it" in said
+
+
+def test_an_unstable_hazard_ratio_is_an_interval_with_a_reason(page: Page) -> None:
+    said = page.text.split("hazard ratios of the strata")[1]
+    assert "no stable estimate (95% CI 3.70 to > 1" in said
+    assert "events with fewer than 10 at risk (delayed entry)" in said
+
+
+def test_a_page_for_sharing_can_be_made_of_suppressed_tables(stored_tables: Tables, meta: ReportMeta) -> None:
+    released = suppress({name: table for name, table in stored_tables.items() if name in LAYOUTS}, 5)
+    page = Page(render_report(released, meta))
+    assert not page.faults
+    assert "– for relapsed" in page.text or "30 for relapsed" in page.text
+    assert "105 children" in page.text
+    assert not re.search(r"\b[1-4] (?:patients?|courses?|events?)\b", page.text)
 
 
 def test_no_sensitivity_estimate_hides_another(stored_tables: Tables) -> None:

@@ -56,6 +56,29 @@ def test_every_result_carries_its_settings(everything: Tables) -> None:
     assert found["param_hash"] == everything["settings"]["param_hash"][0]
 
 
+def test_the_long_table_passes_the_checks_of_omopgenerics(everything: Tables) -> None:
+    """What `newSummarisedResult` refuses: empty keys, names unlike their levels, other types, repeated rows."""
+    long = summarised_result(everything, "synthetic cohort")
+    keys = [c for c in LONG_COLUMNS if c not in ("variable_level", "estimate_value")]
+    assert long.select(keys).null_count().sum_horizontal().item() == 0
+    for kind in ("group", "strata", "additional"):
+        names, levels = long[f"{kind}_name"].str.split(" &&& "), long[f"{kind}_level"].str.split(" &&& ")
+        assert (names.list.len() == levels.list.len()).all(), kind
+        assert names.explode().str.contains(r"^[a-z][a-z0-9_]*$").all(), kind
+        both = (long[f"{kind}_name"] == "overall") & (long[f"{kind}_level"] != "overall")
+        assert not both.any(), kind
+    assert set(long["estimate_type"]) <= {"integer", "numeric", "character", "percentage"}
+    assert long["estimate_name"].str.contains(r"^[a-z][a-z0-9_]*$").all()
+    whole = long.filter(pl.col("estimate_type") == "integer")["estimate_value"]
+    assert whole.str.contains(r"^-?\d+$").all()
+    numbers = long.filter(pl.col("estimate_type").is_in(["numeric", "percentage"]))["estimate_value"]
+    assert numbers.cast(pl.Float64, strict=True).is_finite().all()
+    assert long.drop("estimate_value").is_unique().all()
+    settings = long.filter((pl.col("variable_name") == "settings") & (pl.col("result_id") == 1))
+    needed = {"result_type", "package_name", "package_version", "group", "strata", "additional", "min_cell_count"}
+    assert needed <= set(settings["estimate_name"])
+
+
 def test_levels_that_belong_together_are_joined(everything: Tables) -> None:
     long = summarised_result({"classification": everything["classification"]}, "x")
     assert "state &&& stratum" in long["strata_name"].to_list()

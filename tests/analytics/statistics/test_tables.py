@@ -39,7 +39,8 @@ def test_the_tables_of_the_plan_are_there_with_their_columns(tables: Frames) -> 
     assert set(tables) >= PLAN
     for name, table in tables.items():
         assert dict(table.schema) == SCHEMAS[name]
-        assert table.height > 0 or name in ("swimmer", "mrd_change"), name  # the truth has no bags and no operators
+        # the truth has no bags, no operators and no counts between the windows
+        assert table.height > 0 or name in ("swimmer", "mrd_change", "cell_trajectory"), name
     numbers_are_finite(tables)
 
 
