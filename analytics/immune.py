@@ -24,6 +24,9 @@ WINDOWS = {
 }
 """Columns of the lab windows: window pre, post, baseline or peak; day from the course's first bag."""
 
+POINTS = {name: kind for name, kind in WINDOWS.items() if name != "window"} | {"day_after_end": pl.Int32}
+"""Columns of the lab points."""
+
 _KEYS = ["person_id", "course_no"]
 
 
@@ -52,6 +55,29 @@ def derive_lab_windows(
     frame = pl.concat(one.select(list(WINDOWS)) for one in together).cast(WINDOWS)  # type: ignore[arg-type]
     _count_windows(courses, frame, study, findings)
     return frame.sort("person_id", "course_no", "analyte", "window")
+
+
+def derive_lab_points(courses: pl.DataFrame, records: Records, sets: ConceptSets, study: Study) -> pl.DataFrame:
+    """Every T cell, B cell and cytokine result around a course, for trajectories: columns `POINTS`.
+
+    `day` counts from the course's first bag, `day_after_end` from its last. A draw shortly before the next course's
+    first bag (`tcell_post.days_before_next`) is that course's, never the earlier one's.
+    """
+    rule, cytokine = study.get("trajectory"), study.get("cytokine")
+    unseen = Findings()  # these rows are counted once already, by the windows
+    cells = subset_counts(records, sets, study, unseen).with_columns(unit=pl.lit(study.get("units_cells.unit")))
+    told = concentrations(records, cytokine["analytes"], cytokine["factors"], sets, unseen)
+    values = pl.concat([cells, told.with_columns(unit=pl.lit(cytokine["unit"]))])
+    near = _near(courses, values).with_columns(day_after_end=days_between(pl.col("end_date"), pl.col("date")))
+    before_next = days_between(pl.col("date"), pl.col("next_start_date"))
+    inside = near.filter(
+        pl.col("day") >= rule["first_day"],
+        pl.col("day_after_end") <= rule["days_after_end"],
+        (before_next >= study.get("tcell_post.days_before_next")).fill_null(value=True),
+    )
+    # Between two courses a draw belongs to the one that ended, if it still counts there.
+    own = inside.sort("course_no").unique(["measurement_id", "analyte"], keep="first", maintain_order=True)
+    return own.select(list(POINTS)).cast(POINTS).sort([*_KEYS, "analyte", "day", "measurement_id"])  # type: ignore[arg-type]
 
 
 def paired_courses(windows: pl.DataFrame, study: Study) -> pl.DataFrame:
