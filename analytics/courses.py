@@ -38,15 +38,19 @@ def derive_courses(bags: pl.DataFrame, orders: pl.DataFrame, study: Study, findi
     hours = (pl.col("end_at").max() - pl.col("start_at").min()).dt.total_microseconds() / HOUR
     courses = bags.group_by("person_id", "course_no").agg(
         start=pl.col("start").min(),
-        end=pl.col("end").max(),
+        end=pl.col("end").sort_by("end_at").last(),
         infusion_days=((hours - pl.col("interruption_hours").sum()) / 24).round(1),
         interruption_hours=pl.col("interruption_hours").sum().round(2),
         n_bags=pl.len(),
         bag_ids=pl.col("drug_exposure_id").sort_by("start"),
         time_imputed=pl.col("time_imputed").any(),
+        end_at=pl.col("end_at").max(),
+        zone=pl.col("zone").sort_by("start_at").first(),
     )
-    courses = courses.sort("person_id", "course_no").with_columns(
-        start_date=pl.col("start").dt.date(), end_date=pl.col("end").dt.date()
+    courses = (
+        _in_first_zone(courses)
+        .sort("person_id", "course_no")
+        .with_columns(start_date=pl.col("start").dt.date(), end_date=pl.col("end").dt.date())
     )
     time_zero = pl.col("start_date").first().over("person_id", order_by="course_no")
     courses = courses.with_columns(
@@ -66,6 +70,15 @@ def derive_courses(bags: pl.DataFrame, orders: pl.DataFrame, study: Study, findi
         key=("person_id", "course_no"),
     )
     return courses
+
+
+def _in_first_zone(courses: pl.DataFrame) -> pl.DataFrame:
+    """A course over two sites ends on the day of its first bag's site (A23)."""
+    parts = []
+    for (zone,), part in courses.group_by("zone", maintain_order=True):
+        there = pl.col("end_at").dt.replace_time_zone("UTC").dt.convert_time_zone(str(zone)).dt.replace_time_zone(None)
+        parts.append(part if zone is None else part.with_columns(end=there))
+    return pl.concat([courses.clear(), *parts]).drop("end_at", "zone")
 
 
 def days_between(first: pl.Expr, second: pl.Expr) -> pl.Expr:

@@ -15,7 +15,7 @@ from analytics.exposure import blinatumomab_orders, derive_bags
 from analytics.findings import Findings
 from analytics.followup import day_of, derive_deaths, derive_last_contacts, derive_therapies
 from analytics.genetics import derive_genetics
-from analytics.immune import derive_cd19_loss, derive_cell_days, derive_lab_windows, paired_courses
+from analytics.immune import derive_cd19_loss, derive_lab_points, derive_lab_windows, paired_courses
 from analytics.indication import derive_indications
 from analytics.marrow import derive_assessments
 from analytics.mrd import POS_BQ
@@ -30,8 +30,9 @@ _KEYS = ["person_id", "course_no"]
 
 PATIENTS = (
     "person_id site sex birth_date diagnosis_date age_years weight_kg bsa_m2 indication indication_grade "
-    "burden_reduction_chemo pre_course1_state km_stratum genetic_subtype poor_cytogenetics bcr_abl1 high_mrd_ge1pct "
-    "first_blina_date n_courses hsct_day cart_day efs_days efs_event efs_event_type os_days os_event last_contact_date"
+    "prior_relapse burden_reduction_chemo pre_course1_state km_stratum genetic_subtype poor_cytogenetics bcr_abl1 "
+    "high_mrd_ge1pct first_blina_date n_courses hsct_day cart_day efs_days efs_event efs_event_type os_days os_event "
+    "last_contact_date"
 ).split()
 """Columns of `Derived.patients`: dates `Date`, flags `Int8` (null: unknown), days `Int32` from the first bag."""
 
@@ -48,7 +49,8 @@ EVENTS = "person_id event date day label grade rule source_table source_ids".spl
 
 @dataclass(frozen=True)
 class Derived:
-    """Everything that the study derives, as frames (columns: `PATIENTS`, `COURSES`, `EVENTS`, `immune.WINDOWS`, …).
+    """Everything that the study derives, as frames (columns: `PATIENTS`, `COURSES`, `EVENTS`, `immune.WINDOWS`,
+    `immune.POINTS`, …).
 
     `pairs`: person_id, course_no with both T-cell windows. `bags` and `course_times` carry exact local datetimes and
     the ids of source rows; episodes are made from them.
@@ -57,7 +59,7 @@ class Derived:
     patients: pl.DataFrame
     courses: pl.DataFrame
     lab_windows: pl.DataFrame
-    cell_days: pl.DataFrame
+    lab_points: pl.DataFrame
     events: pl.DataFrame
     counters: pl.DataFrame
     attrition: pl.DataFrame
@@ -104,7 +106,7 @@ def derive_from(cdm: Cdm, sets: ConceptSets, records: Records, study: Study) -> 
         patients=patients.select(PATIENTS).sort("person_id"),
         courses=courses.select(COURSES),
         lab_windows=windows,
-        cell_days=derive_cell_days(courses, records, sets, study),
+        lab_points=derive_lab_points(courses, records, sets, study),
         events=events.select(EVENTS),
         counters=findings.counters_frame(sites),
         attrition=whole_attrition(cdm, sets, steps, courses, imm_pairs(pairs)),

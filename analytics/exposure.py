@@ -24,7 +24,7 @@ def derive_bags(records: Records, sets: ConceptSets, study: Study, findings: Fin
 
     Columns: person_id, drug_exposure_id, visit_occurrence_id, start, end (naive local datetimes), start_at, end_at (the
     same moments in UTC where `time_zone` knows the site's zone, else as they are: hours are counted in these),
-    quantity, dose_unit_source_value, sig, grade (A administration, B order or less), time_imputed, end_imputed.
+    zone, quantity, dose_unit_source_value, sig, grade (A administration, B order or less), time_imputed, end_imputed.
     """
     rows = records.drugs.filter(_is_blinatumomab(sets))
     if records.lock is not None:
@@ -106,7 +106,7 @@ def in_real_time(bags: pl.DataFrame, records: Records, study: Study) -> pl.DataF
         part.with_columns(start_at=_moment("start", zone), end_at=_moment("end", zone))
         for (zone,), part in rows.group_by("zone", maintain_order=True)
     ]
-    return pl.concat([rows.clear().with_columns(start_at="start", end_at="end"), *parts]).drop("zone")
+    return pl.concat([rows.clear().with_columns(start_at="start", end_at="end"), *parts])
 
 
 def _moment(column: str, zone: Any) -> pl.Expr:
@@ -146,6 +146,7 @@ def _clipped(bags: pl.DataFrame, findings: Findings) -> pl.DataFrame:
         "end",
         "start_at",
         "end_at",
+        "zone",
         "quantity",
         "dose_unit_source_value",
         "sig",

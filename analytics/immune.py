@@ -24,6 +24,9 @@ WINDOWS = {
 }
 """Columns of the lab windows: window pre, post, baseline or peak; day from the course's first bag."""
 
+POINTS = {name: kind for name, kind in WINDOWS.items() if name != "window"} | {"day_after_end": pl.Int32}
+"""Columns of the lab points."""
+
 _KEYS = ["person_id", "course_no"]
 
 
@@ -54,24 +57,27 @@ def derive_lab_windows(
     return frame.sort("person_id", "course_no", "analyte", "window")
 
 
-def derive_cell_days(courses: pl.DataFrame, records: Records, sets: ConceptSets, study: Study) -> pl.DataFrame:
-    """Every T- and B-cell count around course 1: person_id, course_no, analyte, day, value, unit, operator.
+def derive_lab_points(courses: pl.DataFrame, records: Records, sets: ConceptSets, study: Study) -> pl.DataFrame:
+    """Every T cell, B cell and cytokine result around a course, for trajectories: columns `POINTS`.
 
-    From the first day of `tcell_pre` to the last day of `tcell_post`, never past the next course; the day is counted
-    from the course's first bag.
+    `day` counts from the course's first bag, `day_after_end` from its last. A draw shortly before the next course's
+    first bag (`tcell_post.days_before_next`) is that course's, never the earlier one's.
     """
-    # These rows are counted once already, by the lab windows.
-    near = _near(courses.filter(pl.col("course_no") == 1), subset_counts(records, sets, study, Findings()))
-    post = study.get("tcell_post")
-    before_next = days_between(pl.col("date"), pl.col("next_start_date")) >= post["days_before_next"]
+    rule, cytokine = study.get("trajectory"), study.get("cytokine")
+    unseen = Findings()  # these rows are counted once already, by the windows
+    cells = subset_counts(records, sets, study, unseen).with_columns(unit=pl.lit(study.get("units_cells.unit")))
+    told = concentrations(records, cytokine["analytes"], cytokine["factors"], sets, unseen)
+    values = pl.concat([cells, told.with_columns(unit=pl.lit(cytokine["unit"]))])
+    near = _near(courses, values).with_columns(day_after_end=days_between(pl.col("end_date"), pl.col("date")))
+    before_next = days_between(pl.col("date"), pl.col("next_start_date"))
     inside = near.filter(
-        pl.col("day") >= study.get("tcell_pre.first_day"),
-        days_between(pl.col("end_date"), pl.col("date")) <= post["days_after_end"],
-        before_next.fill_null(value=True),
+        pl.col("day") >= rule["first_day"],
+        pl.col("day_after_end") <= rule["days_after_end"],
+        (before_next >= study.get("tcell_post.days_before_next")).fill_null(value=True),
     )
-    columns = [*_KEYS, "analyte", "day", "value", "unit", "operator"]
-    found = inside.with_columns(unit=pl.lit(study.get("units_cells.unit"))).select(columns)
-    return found.cast({"day": pl.Int32}).sort(*_KEYS, "analyte", "day", "value")
+    # Between two courses a draw belongs to the one that ended, if it still counts there.
+    own = inside.sort("course_no").unique(["measurement_id", "analyte"], keep="first", maintain_order=True)
+    return own.select(list(POINTS)).cast(POINTS).sort([*_KEYS, "analyte", "day", "measurement_id"])  # type: ignore[arg-type]
 
 
 def paired_courses(windows: pl.DataFrame, study: Study) -> pl.DataFrame:

@@ -29,7 +29,7 @@ def derive_indications(
     patients = _decided(patients, study)
     _record(patients, study, findings)
     patients = _burden_reduction(patients, records, sets, study, findings)
-    return patients.with_columns(km_stratum=stratum(study))
+    return patients.with_columns(km_stratum=stratum(study), prior_relapse=_prior_relapse())
 
 
 def stratum(study: Study) -> pl.Expr:
@@ -43,6 +43,12 @@ def stratum(study: Study) -> pl.Expr:
     if rule == "indication":
         return pl.col("indication")
     return pl.when(pl.col("indication") == RR).then(pl.lit(RR)).otherwise(by_state)
+
+
+def _prior_relapse() -> pl.Expr:
+    """1 with a relapse recorded up to the first bag, 0 without; null where only the order says that there was one."""
+    untold = (pl.col("indication") == RR) & pl.col("rr_date").is_null()
+    return pl.when(~untold).then(pl.col("relapsed").fill_null(value=False)).cast(pl.Int8)
 
 
 def _reason(patients: pl.DataFrame, records: Records, sets: ConceptSets, study: Study) -> pl.DataFrame:
@@ -65,14 +71,17 @@ def _reason(patients: pl.DataFrame, records: Records, sets: ConceptSets, study: 
 
 
 def _relapsed(patients: pl.DataFrame, events: pl.DataFrame, study: Study) -> pl.DataFrame:
-    """person_id, rr_date (last relapse or refractory record up to the first bag), rr_grade, rr_table, rr_id."""
+    """person_id, relapsed, rr_date (last relapse or refractory record up to the first bag), rr_grade, _table, _id."""
     rows = events.filter(pl.col("event").is_in(["relapse", "refractory"])).join(
         patients.select("person_id", "first_blina_date"), on="person_id"
     )
     rows = rows.filter(days_between(pl.col("first_blina_date"), pl.col("date")) <= study.get("rr.last_day"))
     rows = rows.sort("date", "grade", "source_id", descending=[True, False, True])
     last = rows.unique("person_id", keep="first", maintain_order=True)
-    return last.select("person_id", rr_date="date", rr_grade="grade", rr_table="source_table", rr_id="source_id")
+    relapsed = rows.group_by("person_id").agg(relapsed=(pl.col("event") == "relapse").any())
+    return last.join(relapsed, on="person_id").select(
+        "person_id", "relapsed", rr_date="date", rr_grade="grade", rr_table="source_table", rr_id="source_id"
+    )
 
 
 def _delay(

@@ -35,8 +35,9 @@ def _windows(frames: StudyFrames) -> pl.DataFrame:
 
 def _trajectory(frames: StudyFrames, parameters: StatisticsParameters) -> pl.DataFrame:
     """By the spans of days of `trajectory_days`, each from one edge to the day before the next; the first is before."""
-    if frames.cell_days.is_empty():
+    if frames.lab_points.is_empty():
         return tidy("cell_trajectory", [])
+    points = frames.lab_points.filter((pl.col("course_no") == 1) & pl.col("analyte").is_in(ANALYTES))
     edges = parameters.trajectory_days
     keys = ["person_id", "analyte"]
     found = []
@@ -44,7 +45,7 @@ def _trajectory(frames: StudyFrames, parameters: StatisticsParameters) -> pl.Dat
         last = edges[place] if place < len(edges) else None
         span = pl.lit(value=True) if first is None else pl.col("day") > first
         span &= pl.lit(value=True) if last is None else pl.col("day") <= last
-        inside = frames.cell_days.filter(span)
+        inside = points.filter(span)
         each = inside.group_by(*keys, maintain_order=True).agg(
             pl.col("value").median(), pl.col("day").median(), pl.col("unit").first(),
             operator=pl.col("operator").filter(pl.col("operator").is_in(LIMITS)).first(),

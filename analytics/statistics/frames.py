@@ -32,7 +32,7 @@ _NEEDED = {
 class StudyFrames:
     """The derived frames the statistics read, with the analysis factors added to `patients` and `courses`.
 
-    `attrition`, `bags`, `course_times`, `events` and `cell_days` are without columns when they were not derived.
+    `attrition`, `bags`, `course_times`, `events` and `lab_points` are without columns when they were not derived.
     """
 
     patients: pl.DataFrame
@@ -42,7 +42,7 @@ class StudyFrames:
     bags: pl.DataFrame
     course_times: pl.DataFrame
     events: pl.DataFrame
-    cell_days: pl.DataFrame
+    lab_points: pl.DataFrame
 
 
 def study_frames(derived: object) -> StudyFrames:
@@ -71,7 +71,7 @@ def study_frames(derived: object) -> StudyFrames:
         patients.sort("person_id"),
         courses.sort("person_id", "course_no"),
         found["lab_windows"],
-        *(_optional(derived, name) for name in ("attrition", "bags", "course_times", "events", "cell_days")),
+        *(_optional(derived, name) for name in ("attrition", "bags", "course_times", "events", "lab_points")),
     )
 
 

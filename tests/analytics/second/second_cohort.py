@@ -11,7 +11,7 @@ from second_nord import Nord
 from second_ost import Ost
 from second_story import HOSPITALS, LOCK, Kid, children
 from second_west import West
-from second_xinan import Xinan
+from second_xinan import TRANSFERRED, Xinan
 
 from etl.landing import Source
 from etl.settings import Settings, SiteSettings
@@ -44,6 +44,8 @@ def write(folder: Path, mappings: Path) -> tuple[list[Source], Path, list[Kid]]:
         for kid in kids:
             if kid.hospital == hospital.name:
                 hospital.tell(kid)
+        if isinstance(hospital, West):
+            hospital.transferred(next(kid for kid in kids if kid.number == TRANSFERRED))
         place = folder / hospital.name
         place.mkdir()
         (_bundles if hospital.name in ("NORD", "OST") else _ndjson)(place, hospital.made)
@@ -55,8 +57,8 @@ def write(folder: Path, mappings: Path) -> tuple[list[Source], Path, list[Kid]]:
 
 
 def _as_known(kid: Kid) -> Kid:
-    """What a source can know at most: XINAN knows the month of a transplant only, which counts as its 15th (A13)."""
-    if kid.hospital == "XINAN" and kid.hsct is not None:
+    """What a source can know at most: of some transplants the month, which counts as its 15th (A13)."""
+    if kid.hsct is not None and (kid.hospital == "XINAN" or kid.number == 532):
         return replace(kid, hsct=(kid.day(kid.hsct).replace(day=15) - kid.zero).days)
     return kid
 
@@ -86,4 +88,6 @@ def _ndjson(place: Path, made: Iterable[Resource]) -> None:
     for one in made:
         files.setdefault(one["resourceType"], []).append(json.dumps(one, ensure_ascii=False))
     for kind, lines in files.items():
-        (place / f"{kind}.ndjson").write_text("\n".join(lines) + "\n", encoding="utf-8")
+        # One hospital's export of drugs is not UTF-8.
+        encoding = "gb18030" if place.name == "XINAN" and kind == "MedicationAdministration" else "utf-8"
+        (place / f"{kind}.ndjson").write_text("\n".join(lines) + "\n", encoding=encoding)

@@ -1,5 +1,7 @@
 """NORD: German words, decimal commas, ICD-10-GM, OPS, ATC; transaction bundles; bags of 72 hours; Berlin's clocks."""
 
+from typing import Any
+
 from second_fhir import Hospital, Resource, coded, quantity
 from second_story import Course, Marrow
 
@@ -177,7 +179,9 @@ class Nord(Hospital):
 
     def mrd(self, value: float | str) -> Resource:
         if value == "neg":
-            return {"valueString": ("negativ", "<0,01 %", "nicht nachweisbar", "< 1,0 x 10E-4")[self.kid.number % 4]}
+            return {
+                "valueString": ("negativ", "MRD <0,01 %", "nicht nachweisbar", "< 1,0 x 10E-4")[self.kid.number % 4]
+            }
         words = {"pos": "positiv", "bq": "positiv, nicht quantifizierbar", "below0.1": "<0,1 %"}
         return {"valueString": words[value] if isinstance(value, str) else f"{comma(value)} %"}
 
@@ -208,6 +212,16 @@ class Nord(Hospital):
         if kid.death is not None:
             self.stay(kid.death - 4, kid.death, "IMP", hospitalization={"dischargeDisposition": {"text": "Tod"}})
 
+    def stay(self, first: int, last: int, kind: str, **more: Any) -> str:
+        """The last contact of one child stands under its second record number."""
+        made = super().stay(first, last, kind, **more)
+        if self.kid.number == 503 and kind == "AMB":
+            link = [{"other": {"reference": "Patient/K503"}, "type": "replaced-by"}]
+            self.made[-1]["subject"] = {"reference": "Patient/R503"}
+            born = {"birthDate": self.kid.born.isoformat(), "identifier": [{"system": "urn:nord", "value": "R503"}]}
+            self.made.append({"resourceType": "Patient", "id": "R503", "link": link, **born})
+        return made
+
     def deceased(self) -> Resource:
         return {"deceasedBoolean": True} if self.kid.death is not None else {}
 
@@ -228,6 +242,9 @@ class Nord(Hospital):
                 medicationCodeableConcept=self.drug,
                 effectiveDateTime=self.when(-20),
             )
+        if self.kid.il6[1] and self.kid.courses[0].crs == 2:  # IL-6 rises after tocilizumab
+            self.chemotherapy(3, "L04AC07")
+            self.result("IL-6", 4, {"valueString": ">5000 pg/ml"})
         if visit == 4:
             self.number("ANC", first.start, 55.0, "%")
         self.add(

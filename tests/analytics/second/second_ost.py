@@ -75,6 +75,16 @@ class Ost(Hospital):
     def exposure(self, course: Course, visit: str) -> None:
         for start, end, low in self.bags(course):
             dose, per = self.level(low)
+            if self.kid.number == 541:  # a pump at home: only a statement says so
+                self.add(
+                    "MedicationStatement",
+                    status="completed",
+                    medicationCodeableConcept=self.drug,
+                    context={"reference": visit},
+                    effectivePeriod={"start": self.instant(start), "end": self.instant(end)},
+                    dosage=[{"text": f"{dose:g} ug{per}/d"}],
+                )
+                continue
             self.add(
                 "MedicationRequest",
                 status="completed",
@@ -165,6 +175,17 @@ class Ost(Hospital):
 
     def distractors(self) -> None:
         """Vials handed out: no exposure beside orders."""
+        if self.kid.number == 541:
+            reason = {"note": [{"text": REASONS[self.kid.indication]}]}
+            self.add(
+                "MedicationRequest",
+                status="active",
+                intent="order",
+                medicationCodeableConcept={"text": "?"},
+                authoredOn=self.when(-1),
+                **reason,
+            )
+            return
         self.add(
             "MedicationDispense",
             status="completed",

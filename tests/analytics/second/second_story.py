@@ -205,6 +205,16 @@ _STORIES = {
 }
 
 
+def _change(kid: Kid) -> None:
+    """What single children have beside their story."""
+    first = kid.courses[0]
+    assert first.pre is not None
+    if kid.number == 501:  # the night in which Berlin's clocks go back falls into the interruption
+        kid.zero, kid.born = date(2023, 10, 19), kid.born + (date(2023, 10, 19) - kid.zero)
+    if kid.number == 529:  # "< 5 %" blasts
+        first.pre.blasts = None
+
+
 def children() -> list[Kid]:
     """The forty-eight children, always the same."""
     draw, kids = random.Random(20260), []
@@ -235,6 +245,7 @@ def children() -> list[Kid]:
             if not kid.efs[0]:
                 kid.efs = (kid.contact, 0, "")
             first = round(0.2 + draw.random(), 2)
+            _change(kid)
             kid.t_cells = {
                 name: (round(first * share, 2), round(first * share * 1.3, 2))
                 for name, share in (("CD3", 1.0), ("CD4", 0.4), ("CD8", 0.5))

@@ -1,11 +1,12 @@
 """WEST: NDJSON with instants in Z, RxNorm, LOINC, ICD-10-CM; pump rates in mL/h; panels; grades as Observations."""
 
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import Any
+from zoneinfo import ZoneInfo
 
-from second_fhir import Hospital, Resource, coded, quantity
+from second_fhir import STUDY, Hospital, Resource, coded, quantity
 from second_nord import TARGETS
-from second_story import Course, Marrow
+from second_story import HOSPITALS, Course, Kid, Marrow
 
 LOINC, SNOMED = "http://loinc.org", "http://snomed.info/sct"
 CM = "http://hl7.org/fhir/sid/icd-10-cm"
@@ -144,10 +145,11 @@ class West(Hospital):
 
     def marrow(self, marrow: Marrow) -> None:
         """One panel, told two days later: only the specimen knows the day of the marrow."""
-        assert marrow.blasts is not None
+        low = marrow.blasts is None  # only that they are below 5 %
+        blasts = quantity(5, "%", "<") if low else quantity(marrow.blasts or 0.0, "%")
         link = self.specimen(marrow.day, "marrow")
         parts = [
-            {"code": self.code_of("blasts"), "valueQuantity": quantity(marrow.blasts, "%")},
+            {"code": self.code_of("blasts"), "valueQuantity": blasts},
             {"code": self.code_of("mrd"), **self.mrd(marrow.mrd)},
         ]
         self.add(
@@ -190,7 +192,8 @@ class West(Hospital):
     def later(self) -> None:
         kid = self.kid
         if kid.hsct is not None:
-            self.condition(coded("Z94.84", CM), kid.hsct)
+            told = self.kid.day(kid.hsct).isoformat()[: 7 if kid.number == 532 else 10]
+            self.add("Condition", code=coded("Z94.84", CM), onsetDateTime=told)
         if kid.cart is not None:
             self.add(
                 "MedicationAdministration",
@@ -204,6 +207,33 @@ class West(Hospital):
             self.condition(coded("C92.00", CM), kid.second_malignancy)
         if kid.death is not None:
             self.result("vital", kid.death, {"valueCodeableConcept": {"text": "deceased"}})
+
+    def transferred(self, kid: Kid) -> None:
+        """The rest of the first course of a child that came from another hospital, under this one's record number."""
+        self.kid = kid
+        patient = {"system": STUDY, "value": f"S{kid.number}"}
+        self.made.append(
+            {
+                "resourceType": "Patient",
+                "id": f"W{kid.number}",
+                "birthDate": kid.born.isoformat(),
+                "identifier": [patient],
+            }
+        )
+        begin = kid.start(kid.courses[0]).replace(tzinfo=ZoneInfo(HOSPITALS[kid.hospital]))
+        hours = (24 * kid.courses[0].held_after + kid.courses[0].held, 24 * kid.courses[0].days + kid.courses[0].held)
+        start, end = ((begin + timedelta(hours=one)).astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%SZ") for one in hours)
+        stay = self.stay(8, 29, "IMP")
+        self.made[-1]["subject"] = {"reference": f"Patient/W{kid.number}"}
+        self.add(
+            "MedicationAdministration",
+            status="completed",
+            medicationCodeableConcept=self.drug,
+            context={"reference": stay},
+            effectivePeriod={"start": start, "end": end},
+            dosage={"text": "15 mcg/m2/day"} if kid.weight < 45 else {"text": "28 mcg/day"},
+        )
+        self.made[-1]["subject"] = {"reference": f"Patient/W{kid.number}"}
 
     def deceased(self) -> Resource:
         return {"deceasedDateTime": self.deaths_day().isoformat()[:7]} if self.kid.death is not None else {}

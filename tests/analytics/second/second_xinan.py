@@ -24,6 +24,10 @@ WORDS = {
 DELAYS = {"infection": "肺炎", "liver": "转氨酶升高", "intolerance": "化疗不耐受"}
 
 
+TRANSFERRED = 523
+"""This child's first course ends at WEST."""
+
+
 class Xinan(Hospital):
     """The Chinese hospital that writes texts."""
 
@@ -71,6 +75,7 @@ class Xinan(Hospital):
         ("B-ALL", "SNOMED", "277572006"),
         ("B-ALL缓解", "SNOMED", "425941003"),
         ("B-ALL复发", "SNOMED", "12301000132103"),
+        ("中枢神经系统白血病复发", "BLINA", "EXTRAMEDULLARY"),
         ("B-ALL诱导失败", "SNOMED", "12311000132101"),
         ("化疗相关髓系肿瘤", "BLINA", "SECOND_MALIGNANCY"),
         ("肺炎", "BLINA", "DELAY_INFECTION"),
@@ -99,6 +104,8 @@ class Xinan(Hospital):
 
     def exposure(self, course: Course, visit: str) -> None:
         for start, end, low in self.bags(course):
+            if self.kid.number == TRANSFERRED and course.held and start > self.kid.start(course):
+                continue  # the child is at another hospital by then
             dose, per = self.level(low)
             self.add(
                 "MedicationAdministration",
@@ -153,14 +160,14 @@ class Xinan(Hospital):
 
     def mrd(self, value: float | str) -> Resource:
         words = {
-            "neg": ("＜0.01％", "阴性", "未检出", "<1.0×10⁻⁴")[self.kid.number % 4],
+            "neg": ("＜0.01％", "阴性(<0.01%)", "未检出", "<1.0×10⁻⁴")[self.kid.number % 4],
             "pos": "阳性",
             "bq": "阳性，低于定量限",
             "below0.1": "＜0.1％",
         }
         if isinstance(value, str):
             return {"valueString": words[value]}
-        return {"valueString": f"{value:g}％" if self.kid.number % 2 else f"{value:g}×10⁻²"}
+        return {"valueString": f"阳性（{value:g}％）" if self.kid.number % 2 else f"{value:g}×10⁻²"}
 
     def cells(self, what: str, day: int, value: float) -> None:
         if what == "PLT":  # no unit: the code map knows it
@@ -190,7 +197,9 @@ class Xinan(Hospital):
             )
         if kid.cart is not None:
             self.given("CD19-CART细胞输注", kid.cart)
-        if kid.relapse is not None:  # blasts alone say it
+        if kid.relapse is not None and kid.number == 516:  # in the central nervous system, the marrow is clean
+            self.condition({"text": "中枢神经系统白血病复发"}, kid.relapse)
+        elif kid.relapse is not None:  # blasts alone say it
             self.result(
                 "blasts",
                 kid.relapse,
