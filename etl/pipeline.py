@@ -25,7 +25,9 @@ import polars as pl
 from etl.build_report import COUNT_COLUMNS, BuildReport, standard_share, sums
 from etl.errors import CdmError, SettingsError
 from etl.landing import Landed, Limits, Reject, RejectWriter, Source, land
+from etl.landing.leaving import find_leaving, without
 from etl.landing.received import forget, keep, open_received, sites_received
+from etl.landing.withdrawn import read_withdrawn
 from etl.mapping.language import load_mappings
 from etl.settings import Settings
 from etl.store import Home, Run, Written, create_work_schema, disk, home_of, insert_frame, new_run_id, open_store
@@ -79,6 +81,7 @@ def build(
                 before = earlier.forgotten() if anew else earlier
                 new = before.unknown(sources)
                 fresh = land(new, folder / "landed", set(rules.base), limits, writer, before.next_number, workers)
+                fresh = _without_the_withdrawn(fresh, home, settings)
                 landed = keep(before, run_id, fresh).landed
             create_work_schema(work)
             with clock("load vocabulary"):
@@ -122,6 +125,17 @@ class _Clock:
             yield
         finally:
             self.seconds[stage] = self.seconds.get(stage, 0.0) + time.perf_counter() - started
+
+
+def _without_the_withdrawn(fresh: Landed, home: Home, settings: Settings) -> Landed:
+    """What came without the resources of patients that withdrew; how to know them by what came now is remembered."""
+    withdrawn = read_withdrawn(home.withdrawn)
+    if not withdrawn.marks:
+        return fresh
+    leaving = find_leaving(fresh.shards, withdrawn, settings.key, settings.link_persons_by)
+    if leaving.withdrawn != withdrawn:
+        leaving.withdrawn.write(home.withdrawn)
+    return without(fresh, leaving, fresh.folder)
 
 
 def settings_hash(settings: Settings) -> str:

@@ -11,7 +11,7 @@ from typing import Annotated
 import typer
 
 from etl.errors import BlinaError, SourceError
-from flows import cli_mappings, cli_study, data_manager
+from flows import cli_mappings, cli_store, cli_study, data_manager
 from flows.console import explain, progress, say, show, show_json
 from flows.options import Database, Json, LandedFolder
 
@@ -30,6 +30,7 @@ app.add_typer(cli_mappings.mappings_app, name="mappings")
 app.add_typer(data_manager.vocabulary_app, name="vocabulary")
 app.command("quality")(cli_study.quality)
 app.command("explain")(data_manager.explain)
+cli_store.register(app)
 cli_mappings.mappings_app.command("accept")(data_manager.accept)
 
 BUILD_STEPS = ("check mappings", "land", "load vocabulary", "transform", "derive", "store")

@@ -56,7 +56,10 @@ def both(postgres_server: str, tmp_path_factory: pytest.TempPathFactory) -> Iter
     passwords.chmod(0o600)
     without = urlunsplit(parts._replace(netloc=f"{parts.username}@{parts.hostname}:{parts.port}"))
     environment = {**os.environ, "PGPASSFILE": str(passwords), "PYTHONPATH": str(ROOT)}
-    with psycopg.connect(f"{postgres_server}postgres", autocommit=True) as connection, pytest.MonkeyPatch.context() as m:
+    with (
+        psycopg.connect(f"{postgres_server}postgres", autocommit=True) as connection,
+        pytest.MonkeyPatch.context() as m,
+    ):
         m.setenv("PGPASSFILE", str(passwords))
         connection.execute("DROP DATABASE IF EXISTS blina_both WITH (FORCE)")
         connection.execute("CREATE DATABASE blina_both TEMPLATE template0 ENCODING 'UTF8'")
