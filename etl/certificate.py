@@ -37,6 +37,7 @@ class Certificate:
     releases: list[dict[str, Any]] = field(default_factory=list)
     rejects: int = 0
     notes: list[str] = field(default_factory=list)
+    row_ids: list[int] = field(default_factory=list)  # keys of rows of the CDM, for the releases; not certified
     at: str = ""
 
     def add_landed(self, counts: Counter[tuple[int, str, str]]) -> None:
@@ -53,7 +54,7 @@ class Certificate:
 
     def save(self) -> None:
         """Keeps what is known so far, for a run that has to finish what this one began."""
-        (self.folder / _DRAFT).write_text(json.dumps(self.as_dict()), "utf-8")
+        (self.folder / _DRAFT).write_text(json.dumps({**self.as_dict(), "row_ids": self.row_ids}), "utf-8")
 
     def as_dict(self) -> dict[str, Any]:
         """The content of the JSON form."""
@@ -123,5 +124,6 @@ def unfinished(home: Home, run_id: str, patients: frozenset[str], *, listed: int
         return made
     made.landed = draft["landed_resources_removed"]
     made.rows["before"] = draft["rows_before"]
+    made.row_ids = draft["row_ids"]
     made.notes.append("finishes an interrupted withdrawal; its counts are included")
     return made

@@ -31,6 +31,7 @@ from etl.store import Home, Store, database_path, disk, home_of, new_run_id, ope
 from etl.store.lock import RunLock
 from etl.store.place import is_server
 from etl.store.postgres_vacuum import vacuum
+from etl.store.reading import reading
 from etl.store.release_without import leave_releases
 from etl.store.snapshot import snapshot, table_of
 from etl.store.sources import SCHEMAS, Place
@@ -77,6 +78,7 @@ def withdraw(
             if unknown := set(listed) - leaving.patients:
                 certificate.notes.append(f"{len(unknown):,} of the list are no Patients of what is kept here")
             certificate.add_rows("before", _row_counts(database))
+            certificate.row_ids = sorted({*certificate.row_ids, *_row_ids(database, leaving)})
             leaving.withdrawn.write(home.withdrawn)
             certificate.save()
             progress(STEPS[1])
@@ -96,7 +98,7 @@ def withdraw(
             certificate.notes += vacuum(database)
         progress(STEPS[3])
         persons = _person_ids(known, settings.key)
-        certificate.releases = leave_releases(releases, persons) if releases else []
+        certificate.releases = leave_releases(releases, persons, certificate.row_ids) if releases else []
         certificate.rejects = drop_rejects(rejects, settings.key, leaving.ids) if rejects else 0
     progress(STEPS[4])
     _refuse_left(database, persons)
@@ -156,6 +158,17 @@ def _row_counts(database: str) -> dict[str, int]:
     with snapshot(database) as found:
         places = [*found.tables(("cdm", "lineage", "results")), ("ledger", "resource")]
         return {f"{a}.{b}": int(found.rows(f'SELECT count(*) FROM {a}."{b}"')[0][0]) for a, b in places}
+
+
+def _row_ids(database: str, leaving: Leaving) -> list[int]:
+    """The keys of all rows of the CDM that were made from what leaves."""
+    with reading(database, [("lineage", "cdm_row"), ("lineage", "resource")]) as connection:
+        theirs = pl.DataFrame(sorted(leaving.ids), ["site", "resource_type", "fhir_id"], orient="row")  # noqa: F841
+        rows = connection.execute(
+            """SELECT DISTINCT row_id FROM lineage.cdm_row JOIN lineage.resource USING (resource_no)
+               SEMI JOIN theirs USING (site, resource_type, fhir_id)"""
+        ).fetchall()
+    return [row[0] for row in rows]
 
 
 def _rewrite(received: Received, leaving: Leaving, folder: Path) -> Path:

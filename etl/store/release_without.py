@@ -8,6 +8,7 @@ from typing import Any
 
 import duckdb
 
+from etl.cdm import VOCABULARY_TABLES
 from etl.store import disk
 from etl.store.postgres_layout import quoted
 from etl.store.releases import MAKING, REMOVING, Release, finish_release, releases, write_parquet
@@ -22,24 +23,24 @@ _ROWS_BY: dict[str, tuple[str, ...]] = {
 """Tables without a person: the columns that name a row of one."""
 
 
-def leave_releases(folder: Path, persons: Sequence[int]) -> list[dict[str, Any]]:
-    """Takes persons out of every release in a folder; for each its name, whether it held one, and rows removed.
+def leave_releases(folder: Path, persons: Sequence[int], rows: Sequence[int]) -> list[dict[str, Any]]:
+    """Takes persons, and rows (by key) that tell of them elsewhere, out of every release in a folder; for each its name, whether it held one, and rows removed.
 
     Results are emptied where a person was in the CDM: they were counted with that person. The caller holds the lock of
     the folder. Killed, it leaves a release as it was or as it shall be.
     """
     with disk.told(folder):
         disk.clear(folder, MAKING, REMOVING)
-        return [_leave(release, persons) for release in releases(folder)]
+        return [_leave(release, persons, rows) for release in releases(folder)]
 
 
-def _leave(release: Release, persons: Sequence[int]) -> dict[str, Any]:
+def _leave(release: Release, persons: Sequence[int], rows_of_theirs: Sequence[int]) -> dict[str, Any]:
     making = release.path.with_name(f"{MAKING}{release.name}")
     making.mkdir()
     path = str(release.database).replace("'", "''")
     with duckdb.connect(str(making / "omop.duckdb")) as work:
         work.execute(f"ATTACH '{path}' AS old (READ_ONLY)")
-        _find(work, persons)
+        _find(work, persons, rows_of_theirs)
         if work.execute("SELECT count(*) FROM cdm_ids").fetchone() == (0,):
             found = False
         else:
@@ -62,18 +63,22 @@ def _leave(release: Release, persons: Sequence[int]) -> dict[str, Any]:
     return {"release": release.name, "rewritten": True, "rows_removed": removed}
 
 
-def _find(work: duckdb.DuckDBPyConnection, persons: Sequence[int]) -> None:
+def _find(work: duckdb.DuckDBPyConnection, persons: Sequence[int], rows: Sequence[int]) -> None:
     """The table `cdm_ids`: persons that are there, and the keys of their rows; empty when no row is theirs."""
-    work.execute("CREATE TEMP TABLE persons (id BIGINT)")
-    work.executemany("INSERT INTO persons VALUES (?)", [[one] for one in persons] or [[-1]])
+    for name, ids in (("persons", persons), ("theirs", rows)):
+        work.execute(f"CREATE TEMP TABLE {name} AS SELECT unnest(?::BIGINT[]) AS id", [list(ids)])
     work.execute("CREATE TEMP TABLE cdm_ids (id BIGINT)")
     for table, columns in _columns(work, "cdm").items():
-        person = _person_column(columns)
-        if person:
-            key = f"{table}_id" if f"{table}_id" in columns else person
+        key, person = f"{table}_id", _person_column(columns)
+        if person and key in columns:
             work.execute(
                 f"INSERT INTO cdm_ids SELECT DISTINCT unnest([{quoted(key)}, {person}]) FROM old.cdm.{quoted(table)} "
                 f"WHERE {person} IN (SELECT id FROM persons)"
+            )
+        if key in columns and table not in VOCABULARY_TABLES:
+            work.execute(
+                f"INSERT INTO cdm_ids SELECT {quoted(key)} FROM old.cdm.{quoted(table)} "
+                f"WHERE {quoted(key)} IN (SELECT id FROM theirs)"
             )
 
 
@@ -117,7 +122,8 @@ def _stays(work: duckdb.DuckDBPyConnection, schema: str, table: str) -> str:
     columns = _columns(work, schema)[table]
     by = _ROWS_BY.get(table, ())
     if schema == "cdm" and (person := _person_column(columns)):
-        return f"coalesce({person} NOT IN (SELECT id FROM persons), true)"
+        key = f" AND {quoted(f'{table}_id')} NOT IN {theirs}" if f"{table}_id" in columns else ""
+        return f"coalesce({person} NOT IN (SELECT id FROM persons), true){key}"
     if table == "location":
         person_places = "SELECT location_id FROM old.cdm.person WHERE location_id IS NOT NULL AND person_id"
         return (

@@ -2,7 +2,6 @@
 
 import json
 import shutil
-from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -105,8 +104,8 @@ class Instance:
 
     def rows(self) -> dict[str, list[tuple[Any, ...]]]:
         with reading(self.database.url) as connection:
-            return {name: sorted(connection.execute(f"FROM cdm.{name}").fetchall(), key=repr)
-                    for name in etl.cdm.TABLES if name not in etl.cdm.VOCABULARY_TABLES and name != "cdm_source"}  # fmt: skip
+            names = [one for one in etl.cdm.TABLES if one not in {*etl.cdm.VOCABULARY_TABLES, "cdm_source"}]
+            return {name: sorted(connection.execute(f"FROM cdm.{name}").fetchall(), key=repr) for name in names}
 
     def traces(self) -> list[str]:
         """Where a trace is in any byte of any file of the instance, or in any row of the server."""
@@ -127,14 +126,14 @@ class Instance:
 
 
 @pytest.fixture
-def instance(database: Database, tmp_path: Path) -> Iterator[Instance]:
+def instance(database: Database, tmp_path: Path) -> Instance:
     folder = tmp_path / "instance"
     folder.mkdir()
     if database.kind == "duckdb":
         made = Instance(Database(f"duckdb:///{folder / 'omop.duckdb'}"), folder, Settings(key="k"))
     else:
         made = Instance(database, folder, Settings(key="k", landed=folder))
-    yield made
+    return made
 
 
 @pytest.fixture
@@ -198,9 +197,7 @@ def test_releases_stay_whole_and_lose_only_the_patient(filled: Instance) -> None
             assert release.manifest["rows"]["cdm.person"] == 1
 
 
-@pytest.mark.parametrize(
-    "step", ["_rewrite", "_exchange", "_row_counts", "_leave_ledger", "leave_releases", "_refuse_left"]
-)
+@pytest.mark.parametrize("step", ["_exchange", "_leave_ledger", "_refuse_left"])
 def test_a_withdrawal_that_was_interrupted_is_finished_by_the_next(
     filled: Instance, step: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
