@@ -30,6 +30,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import duckdb
 import psycopg
 
 import etl.pipeline  # noqa: F401  so that the forked processes need not import it
@@ -53,10 +54,29 @@ class DifferentError(Exception):
 # What is done in a process of its own --------------------------------------------------------------------------------
 
 
+WORK: dict[int, Path] = {}
+"""Work databases by number of persons, made once: making one needs polars, which takes longer to begin than a build."""
+
+
+def make_works(folder: Path) -> None:
+    """Makes the work databases."""
+    for persons in (2, PERSONS):
+        path = folder / f"work{persons}.duckdb"
+        with duckdb.connect(str(path)) as target:
+            target.execute("SELECT 1")
+        work = make_linked_work(persons=persons)
+        work.execute(f"ATTACH '{path}' AS made")
+        work.execute("COPY FROM DATABASE memory TO made")
+        work.execute("DETACH made")
+        work.close()
+
+
 def build(database: Database, run_id: str, persons: int) -> None:
     """A build of the store."""
-    with open_store(database.url, run_id=run_id) as store:
-        store.replace(make_linked_work(persons=persons), run(run_id))
+    with tempfile.TemporaryDirectory() as folder, open_store(database.url, run_id=run_id) as store:
+        copy = shutil.copy(WORK[persons], Path(folder) / "work.duckdb")
+        with duckdb.connect(str(copy)) as work:
+            store.replace(work, run(run_id))
 
 
 def told(database: Database) -> Contents:
@@ -202,6 +222,8 @@ def grounds(kinds: list[str]) -> Iterator[list[Ground]]:
         folder = Path(made)
         for kind in kinds:
             (folder / kind).mkdir()
+        forked(lambda: make_works(folder))
+        WORK.update({persons: folder / f"work{persons}.duckdb" for persons in (2, PERSONS)})
         found = [Ground(kind, folder / kind, "") for kind in kinds if kind == "duckdb"]
         if "postgresql" not in kinds:
             for ground in found:
