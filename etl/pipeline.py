@@ -27,7 +27,9 @@ from etl.build_report import COUNT_COLUMNS, BuildReport, rows_by_table, standard
 from etl.errors import CdmError, SettingsError
 from etl.increment import Basis, Inputs, compute_changes, why_not
 from etl.landing import Landed, Limits, Reject, RejectWriter, Source, land
+from etl.landing.leaving import find_leaving, without
 from etl.landing.received import Received, forget, keep, open_received, sites_received
+from etl.landing.withdrawn import read_withdrawn
 from etl.mapping.language import Mappings, load_mappings
 from etl.settings import Settings
 from etl.store import (
@@ -96,6 +98,7 @@ def build(
                 before = earlier.forgotten() if anew else earlier
                 new = before.unknown(sources)
                 fresh = land(new, folder / "landed", set(rules.base), limits, writer, before.next_number, workers)
+                fresh = _without_the_withdrawn(fresh, home, settings)
                 received, fresh = keep(before, run_id, fresh)
             create_work_schema(work)
             with clock("load vocabulary"):
@@ -184,11 +187,15 @@ def _whole(job: _Job, why: str, *, anew: bool) -> _Made:
         _write_cdm_source(job, run, done.data_until)
     counts = _all_counts(job, done.outcomes)
     with job.clock("store"):
-        known = job.store.last_basis()
-        written = job.store.replace(
-            job.work, run, vocabulary=not known or known["vocabulary_sha"] != job.basis.vocabulary_sha
-        )
+        written = job.store.replace(job.work, run, vocabulary=not _has_vocabulary(job))
     return _Made(run, done, counts, written, run.policies["computed"])
+
+
+def _has_vocabulary(job: _Job) -> bool:
+    """Whether the database holds the vocabulary of this run: comparing millions of rows would take long."""
+    then = job.store.last_basis()
+    there = job.store.rows("SELECT count(*) FROM cdm.concept")[0][0] > 0
+    return bool(there and then and then["vocabulary_sha"] == job.basis.vocabulary_sha)
 
 
 class _Clock:
@@ -206,6 +213,17 @@ class _Clock:
             yield
         finally:
             self.seconds[stage] = self.seconds.get(stage, 0.0) + time.perf_counter() - started
+
+
+def _without_the_withdrawn(fresh: Landed, home: Home, settings: Settings) -> Landed:
+    """What came without the resources of patients that withdrew; how to know them by what came now is remembered."""
+    withdrawn = read_withdrawn(home.withdrawn)
+    if not withdrawn.marks:
+        return fresh
+    leaving = find_leaving(fresh.shards, withdrawn, settings.key, settings.link_persons_by)
+    if leaving.withdrawn != withdrawn:
+        leaving.withdrawn.write(home.withdrawn)
+    return without(fresh, leaving, fresh.folder)
 
 
 def settings_hash(settings: Settings) -> str:

@@ -11,16 +11,17 @@ from typing import Annotated
 import typer
 
 from etl.errors import BlinaError, SourceError
-from flows import cli_mappings, cli_study, data_manager
+from flows import cli_mappings, cli_store, cli_study, data_manager
 from flows.console import explain, progress, say, show, show_json
 from flows.options import Database, Json, LandedFolder
+from flows.stopping import Stopped, stoppable
 
 app = typer.Typer(
     name="blina",
     help="Hospital FHIR R4 to the outcomes of blinatumomab treatment, on the OMOP CDM 5.4.",
     epilog="Exit codes: 0 done, 2 usage, 10 settings, 11 mapping, 12 FHIR input (or something was rejected), "
     "13 vocabulary, 14 OMOP database, 15 quality gate, 16 study, 17 locked by another run, 18 network, "
-    "1 an error of blina's own.",
+    "130 Ctrl-C, 143 SIGTERM, 1 an error of blina's own.",
     no_args_is_help=True,
     pretty_exceptions_enable=False,
     add_completion=False,
@@ -30,6 +31,7 @@ app.add_typer(cli_mappings.mappings_app, name="mappings")
 app.add_typer(data_manager.vocabulary_app, name="vocabulary")
 app.command("quality")(cli_study.quality)
 app.command("explain")(data_manager.explain)
+cli_store.register(app)
 cli_mappings.mappings_app.command("accept")(data_manager.accept)
 
 BUILD_STEPS = ("check mappings", "land", "load vocabulary", "transform", "derive", "store")
@@ -139,17 +141,18 @@ def version() -> None:
 def main(arguments: list[str] | None = None) -> None:
     """Runs the command line and ends the process with the exit code of `etl.errors`."""
     given = sys.argv[1:] if arguments is None else arguments
-    try:
-        app(args=given, prog_name="blina")
-    except Exception as error:
-        if "--debug" in given and not isinstance(error, BlinaError):
-            raise
-        message, code = explain(error)
-        say(message)
-        if "--json" in given:
-            kind = type(error).__name__
-            show_json({"error": kind, "exit_code": code, "message": message.removeprefix("blina: ")})
-        sys.exit(code)
+    with stoppable() as stop:
+        try:
+            app(args=given, prog_name="blina")
+        except (Exception, Stopped) as error:
+            if stop.signal is None and "--debug" in given and not isinstance(error, BlinaError):
+                raise
+            message, code = (stop.words(), stop.exit_code) if stop.signal else explain(error)
+            say(message)
+            if "--json" in given:
+                kind = "Stopped" if stop.signal else type(error).__name__
+                show_json({"error": kind, "exit_code": code, "message": message.removeprefix("blina: ")})
+            sys.exit(code)
 
 
 if __name__ == "__main__":

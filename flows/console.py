@@ -70,7 +70,7 @@ def _cell(value: object) -> str:
     return f"{value:,}" if isinstance(value, int) else str(value)
 
 
-def explain(error: Exception) -> tuple[str, int]:
+def explain(error: BaseException) -> tuple[str, int]:
     """The message for an error and the exit code.
 
     An error of blina's says what is wrong. Of any other only kind and place are told: its message may hold a value.

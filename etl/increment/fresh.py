@@ -9,7 +9,7 @@ import msgspec
 import orjson
 import polars as pl
 
-from etl.landing.lines import read_lines
+from etl.landing.lines import Line, read_lines
 from etl.store import insert_frame
 
 _TABLES: Final = """
@@ -22,20 +22,7 @@ CREATE TABLE chg.deleted (site VARCHAR, type VARCHAR, id VARCHAR);
 """
 
 
-class _Line(msgspec.Struct):
-    n: int
-    site: str
-    id: str
-    url: str | None
-    version: str | None
-    updated: str | None
-    hash: str
-    file: int
-    at: int
-    r: msgspec.Raw
-
-
-_LINE: Final = msgspec.json.Decoder(_Line)
+_LINE: Final = msgspec.json.Decoder(Line)
 
 
 def note_fresh(work: duckdb.DuckDBPyConnection, shards: dict[str, list[Path]], deleted: pl.DataFrame) -> None:
@@ -74,7 +61,7 @@ def note_meanings(work: duckdb.DuckDBPyConnection, shards: dict[str, list[Path]]
     _insert(work, "chg.fresh_identifier", ("site", "type", "id", "identifier"), identifiers)
 
 
-def _heads(path: Path) -> Iterator[_Line]:
+def _heads(path: Path) -> Iterator[Line]:
     with path.open("rb") as stream:
         for line in stream:
             yield _LINE.decode(line)

@@ -6,12 +6,15 @@ left out because hospitals put patients' names into them, the table of files has
 """
 
 import hashlib
+from collections.abc import Collection
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
 from typing import Final, Self
 
 import msgspec
+
+from etl.errors import SourceError
 
 FILE_NAME: Final = "rejects.ndjson"
 
@@ -57,10 +60,7 @@ class RejectWriter:
 
     def opaque(self, site: str, resource_type: str, resource_id: str | None) -> str | None:
         """The keyed hash that stands for a resource (32 hex digits); None without an id."""
-        if resource_id is None:
-            return None
-        name = "\x1f".join((site, resource_type, resource_id)).encode("utf-8", "surrogatepass")
-        return hashlib.blake2b(name, key=self._key, digest_size=16).hexdigest()
+        return None if resource_id is None else opaque(self._key, site, resource_type, resource_id)
 
     def close(self) -> None:
         """Flush and close the file."""
@@ -73,3 +73,26 @@ class RejectWriter:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self.close()
+
+
+def drop_rejects(folder: Path, key: str, resources: Collection[tuple[str, str, str]]) -> int:
+    """Removes the lines of resources (site, type, id) from the rejects in a folder; gives back how many there were.
+
+    Raises SourceError when there is no such file.
+    """
+    path = folder / FILE_NAME
+    if not path.is_file():
+        raise SourceError(f"{path}: there is no such file")
+    keys = {opaque(hashlib.sha256(key.encode()).digest(), *one) for one in resources}
+    lines = path.read_bytes().splitlines(keepends=True)
+    kept = [line for line in lines if msgspec.json.decode(line)["key"] not in keys]
+    made = path.with_name(f".{FILE_NAME}")
+    made.write_bytes(b"".join(kept))
+    made.replace(path)
+    return len(lines) - len(kept)
+
+
+def opaque(key: bytes, site: str, resource_type: str, resource_id: str) -> str:
+    """The keyed hash that stands for a resource (32 hex digits)."""
+    name = "\x1f".join((site, resource_type, resource_id)).encode("utf-8", "surrogatepass")
+    return hashlib.blake2b(name, key=key, digest_size=16).hexdigest()

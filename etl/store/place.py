@@ -34,6 +34,10 @@ class Home:
             return self.file.exists()
         return self.landed.is_dir() and any(self.landed.iterdir())
 
+    def folders(self) -> dict[str, Path]:
+        """What a backup takes along beside the database, by name; the key is not among it."""
+        return {"landed": self.landed, "withdrawn": self.withdrawn}
+
     def claim(self) -> None:
         """Remembers in a server's folder which database it belongs to; call it under the lock of the database.
 

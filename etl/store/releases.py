@@ -23,7 +23,7 @@ from etl.store.postgres_layout import quoted
 from etl.store.snapshot import Snapshot, snapshot
 
 FORMAT = "blina release 1"
-_MAKING, _REMOVING = ".publishing-", ".removing-"
+MAKING, REMOVING = ".publishing-", ".removing-"
 _NAME = re.compile(r"\d{8}T\d{6}\.\d{6}Z-.+")
 _RULES = {("lineage", "rule"): (), ("lineage", "cdm_row"): ("table_name", "row_id", "rule_id")}
 _RUN = ("run_id", "outcome", "software_version", "mapping_sha", "settings_sha", "vocabulary_release")
@@ -59,10 +59,10 @@ def publish(database: str, folder: Path, keep: int = 5) -> Release:
         folder.mkdir(parents=True, exist_ok=True)
         lock = RunLock(folder / "releases", "publish")
         try:
-            disk.clear(folder, _MAKING, _REMOVING)
+            disk.clear(folder, MAKING, REMOVING)
             place = _make(database, folder)
             for old in releases(folder)[:-keep]:
-                aside = folder / f"{_REMOVING}{old.name}"
+                aside = folder / f"{REMOVING}{old.name}"
                 old.path.rename(aside)
                 steps.reached("release: old one set aside")
                 shutil.rmtree(aside)
@@ -127,7 +127,7 @@ def _make(database: str, folder: Path) -> Path:
     with snapshot(database) as found:
         run = last_run(found)
         name = f"{datetime.now(UTC):%Y%m%dT%H%M%S.%fZ}-{run['run_id']}"
-        making = folder / f"{_MAKING}{name}"
+        making = folder / f"{MAKING}{name}"
         making.mkdir()
         steps.reached("release: folder made")
         with duckdb.connect(str(making / "omop.duckdb")) as work:
@@ -138,25 +138,29 @@ def _make(database: str, folder: Path) -> Path:
             steps.reached("release: tables copied")
             write_parquet(work, making / "parquet")
     steps.reached("release: parquet written")
-    files = {
-        str(path.relative_to(making)): {"sha256": disk.sha256(path), "bytes": path.stat().st_size}
-        for path in sorted(making.rglob("*"))
-        if path.is_file()
-    }
-    manifest = {
+    finish_release(making, {
         "format": FORMAT,
         "name": name,
         "published_at": f"{datetime.now(UTC):%Y-%m-%dT%H:%M:%SZ}",
         "published_by": f"blina {version('blina')}",
         **run,
         "rows": rows,
-        "files": files,
-    }
-    (making / "manifest.json").write_text(json.dumps(manifest, indent=1, sort_keys=True), "utf-8")
-    for path in making.rglob("*"):
-        if path.is_file():
-            path.chmod(0o444)
+    })  # fmt: skip
     steps.reached("release: manifest written")
     disk.move_in(making, folder / name)
     steps.reached("release: moved in")
     return folder / name
+
+
+def finish_release(making: Path, manifest: dict[str, Any]) -> None:
+    """Hashes the files of a release, writes its manifest, and takes the right to write from the files."""
+    files = {
+        str(path.relative_to(making)): {"sha256": disk.sha256(path), "bytes": path.stat().st_size}
+        for path in sorted(making.rglob("*"))
+        if path.is_file()
+    }
+    text = json.dumps({**manifest, "files": files}, indent=1, sort_keys=True)
+    (making / "manifest.json").write_text(text, "utf-8")
+    for path in making.rglob("*"):
+        if path.is_file():
+            path.chmod(0o444)
