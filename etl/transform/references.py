@@ -21,7 +21,8 @@ def index_targets(work: duckdb.DuckDBPyConnection, stages: Sequence[Stage]) -> N
         "WHERE url IS NULL AND length(id) = 36"
         for stage in stages
     )
-    work.execute(f"CREATE TEMP TABLE all_urls AS SELECT DISTINCT site, bundle, url, type, id FROM ({urls})")
+    nobody = "SELECT '' AS site, 0::BIGINT AS bundle, '' AS url, '' AS type, '' AS id WHERE false"
+    work.execute(f"CREATE TEMP TABLE all_urls AS SELECT DISTINCT site, bundle, url, type, id FROM ({urls or nobody})")
     work.execute(
         """CREATE TABLE stage.urls AS SELECT site, url, any_value(type) AS type, any_value(id) AS id
            FROM (SELECT DISTINCT site, url, type, id FROM all_urls) GROUP BY site, url HAVING count(*) = 1"""
@@ -37,9 +38,10 @@ def index_targets(work: duckdb.DuckDBPyConnection, stages: Sequence[Stage]) -> N
         for stage in stages
         if "ids" in stage.plan.expressions
     )
+    nothing = "SELECT '' AS site, '' AS type, '' AS identifier, '' AS id WHERE false"
     work.execute(
         "CREATE TABLE stage.identifiers AS SELECT site, type, identifier, min(id) AS id FROM "
-        f"({identifiers or 'SELECT NULL AS site, NULL AS type, NULL AS identifier, NULL AS id'}) "
+        f"({identifiers or nothing}) "
         "GROUP BY site, type, identifier HAVING count(DISTINCT id) = 1"
     )
     work.execute("CREATE TABLE stage.ids (table_name VARCHAR, site VARCHAR, type VARCHAR, id VARCHAR, row_id BIGINT)")

@@ -33,7 +33,7 @@ from typing import Any
 import duckdb
 import psycopg
 
-import etl.pipeline  # noqa: F401  so that the forked processes need not import it
+import etl.pipeline  # so that the forked processes need not import it
 from etl.landing import Source
 from etl.settings import Settings
 from etl.store import open_store, steps

@@ -53,7 +53,9 @@ def visit(one: str, subject: str) -> dict[str, object]:
 
 THEIRS: list[dict[str, object]] = [
     patient("kind-eins", "Zwiebelfisch", "MRN-4711"),
-    patient("kind-alt", "Zwiebelfisch", "MRN-4712", link=[{"other": {"reference": "Patient/kind-eins"}, "type": "seealso"}]),
+    patient(
+        "kind-alt", "Zwiebelfisch", "MRN-4712", link=[{"other": {"reference": "Patient/kind-eins"}, "type": "seealso"}]
+    ),
     visit("v1", "Patient/kind-eins"),
     weight("w-relative", {"reference": "Patient/kind-eins"}),
     weight("w-version", {"reference": "http://h/fhir/Patient/kind-eins/_history/3"}),
