@@ -67,7 +67,7 @@ def kill_a_busy_worker(cluster: LocalCluster, killed: list[str], ready: threadin
 
 
 def test_a_worker_killed_in_the_middle_changes_nothing(ground, make, cluster) -> None:
-    entries = [make["observation"](number) for number in range(1500)]
+    entries = [make["observation"](number) for number in range(800)]
     for number in range(27):
         ground.drop(f"{number}.json", make["bundle"](make["patient"](number), *entries))
     here = ground.land()

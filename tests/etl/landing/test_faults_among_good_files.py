@@ -220,3 +220,53 @@ def test_a_time_without_offset_is_kept_as_written_and_counted(ground, make) -> N
     found = [line["r"].get("effectiveDateTime") for line in make["lines_of"](landed)]
     assert found.count("2024-04-30T10:00:00") == 1
     assert landed.counts.filter(reason="zone_assumed").select("outcome", "n").rows() == [("landed", 1)]
+
+
+KEPT = '{"resourceType":"Observation","id":"k%d","status":"final","code":{"text":"x"},%s}'
+MISLEADING = {
+    "a zone that is written shorter again": '"issued":"2024-01-02T03:04:05+00:00"',
+    "a text that starts with an escaped colon": '"valueString":"\\u003afinal"',
+    "a text with an escaped quote before a colon": '"valueString":"a\\u0022:b"',
+    "a text with a quote before a colon": '"valueString":"\\":\\":"',
+    "white space before a colon": '"valueString" : "a"',
+    "white space before a colon in a text": '"valueString":"a : b"',
+    "a tab before a colon": '"valueQuantity"\t:{"value"\t:1.50}',
+    "an explicit null": '"bodySite":null',
+}
+
+
+@pytest.mark.parametrize("text", MISLEADING.values(), ids=MISLEADING)
+@pytest.mark.parametrize("shape", ["lines", "bundle"])
+def test_no_other_resource_hides_a_doubled_key(ground, make, text: str, shape: str) -> None:
+    """The proof counts keys over a whole block; what changes the count elsewhere must not make up for a fault."""
+    doubled = '{"resourceType":"Observation","id":"bad","status":"final","status":"final","code":{"text":"x"}}'
+    for copies in (1, 2, 3):
+        kept = [KEPT % (number, text) for number in range(copies)]
+        resources = [*kept[:1], doubled, *kept[1:]]
+        if shape == "lines":
+            ground.drop("m.ndjson", "\n".join(resources))
+        else:
+            entries = ",".join(f'{{"resource":{each}}}' for each in resources)
+            ground.drop("m.json", '{"resourceType":"Bundle","type":"collection","entry":[' + entries + "]}")
+        check(ground, make, ground.land(), "duplicate_key", kept=copies)
+
+
+@pytest.mark.parametrize("frame", ['"type":"batch",', '"id":"\\u003a","type":"batch",', '"type" : "batch",'])
+def test_a_doubled_key_in_an_entry_beside_its_resource_costs_the_file(ground, make, frame: str) -> None:
+    good = '{"fullUrl":"urn:x:1","fullUrl":"urn:x:1","resource":{"resourceType":"Patient","id":"p7"}}'
+    ground.drop("m.json", '{"resourceType":"Bundle",' + frame + '"entry":[' + good + "]}")
+    check(ground, make, ground.land(), "duplicate_key", kept=0)
+
+
+@pytest.mark.parametrize(
+    "when",
+    ["2024-04-30 10:00:00Z", "2024-04-30t10:00:00Z", "2024-04-30T10:00:00z", "2024-04-30T10:00:00+0800",
+     "2024-04-30T10:00:00.5+0800", "2024-04-30T10:00:00+14:30", "2024-04-30T10:00Z"],
+)  # fmt: skip
+@pytest.mark.parametrize("place", ["effectiveDateTime", "issued"])
+def test_a_date_spelled_otherwise_is_refused_among_many_well_spelled(ground, make, when: str, place: str) -> None:
+    lines = [json.dumps(make["observation"](n, issued="2024-03-01T08:00:00.123-05:00")) for n in range(40)]
+    lines[17] = json.dumps(make["observation"](17, **{place: when}))
+    ground.drop("m.ndjson", "\n".join(lines))
+    check(ground, make, ground.land(), "invalid_resource", kept=39)
+    assert ground.rejects()[0]["place"] == "2#18"
