@@ -4,10 +4,18 @@ DuckDB holds none of this by itself (see etl.cdm.create_table), PostgreSQL would
 A failure here is a fault of a mapping or of the transform, never of one patient's data, so it stops the run.
 """
 
+from collections.abc import Sequence
+
 import duckdb
 from sqlalchemy import String, Table
 
 import etl.cdm
+
+
+def filled(work: duckdb.DuckDBPyConnection, sources: Sequence[str]) -> set[str]:
+    """Those of the tables that have any row: most tables of a small build have none, and need no check."""
+    asked = " UNION ALL ".join(f"(SELECT {number} FROM {source} LIMIT 1)" for number, source in enumerate(sources))
+    return {sources[number] for (number,) in work.execute(asked).fetchall()} if sources else set()
 
 
 def problems(work: duckdb.DuckDBPyConnection, source: str, table: Table, *, vocabulary: bool = False) -> list[str]:

@@ -43,9 +43,11 @@ def sources(work: duckdb.DuckDBPyConnection, *, vocabulary: bool = True) -> dict
 
 def refuse_broken(work: duckdb.DuckDBPyConnection, found: dict[Place, str]) -> None:
     """Raises CdmError, with a line per fault, when rows break the CDM's promises."""
+    filled = check.filled(work, list(found.values()))
     faults = [
         problem
         for (schema, name), source in found.items()
+        if source in filled
         for problem in check.problems(work, source, SCHEMAS[schema][name], vocabulary=is_vocabulary(name))
     ]
     if faults:

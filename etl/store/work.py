@@ -21,7 +21,7 @@ def create_work_schema(work: duckdb.DuckDBPyConnection) -> None:
     tables += [("led", table) for table in ledger.WORK_TABLES.values()]
     statements = [f"CREATE SCHEMA IF NOT EXISTS {schema}" for schema in ("out", "lin", "led")]
     statements += [etl.cdm.create_table(table, schema, required=False) for schema, table in tables]
-    work.execute("; ".join(["BEGIN", *statements, "COMMIT"]))
+    work.execute("; ".join(statements))
 
 
 def insert_frame(connection: duckdb.DuckDBPyConnection, table: str, frame: pl.DataFrame) -> int:

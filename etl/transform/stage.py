@@ -20,6 +20,7 @@ _META = {
     "updated": "VARCHAR", "hash": "VARCHAR", "file": "BIGINT", "at": "BIGINT",
 }  # fmt: skip
 _MAXIMUM_RESOURCE = 256 * 1024 * 1024  # bytes of one landed line; the gate lets nothing larger through
+_MINIMUM_BUFFER = 16 * 1024 * 1024  # DuckDB's own default
 
 
 @dataclass(frozen=True)
@@ -69,9 +70,11 @@ def read_stage(work: duckdb.DuckDBPyConnection, stage: Stage, shards: Sequence[P
     plan = stage.plan
     columns = ", ".join(f"{quote(name)}: {quote(kind)}" for name, kind in _META.items())
     structure = plan.need.sql_type() if plan.need.children else "JSON"
+    # DuckDB sets aside twice this much per thread; no line is longer than its file.
+    largest = min(_MAXIMUM_RESOURCE, max(_MINIMUM_BUFFER, *(path.stat().st_size for path in shards)))
     files = "[" + ", ".join(quote(str(path)) for path in shards) + "]"
     source = (
-        f"read_json({files}, format = 'newline_delimited', maximum_object_size = {_MAXIMUM_RESOURCE}, "
+        f"read_json({files}, format = 'newline_delimited', maximum_object_size = {largest}, "
         f"columns = {{{columns}, 'r': {quote(structure)}}})"
     )
     expressions = "".join(f', {sql} AS "{name}"' for name, sql in plan.expressions.items())
