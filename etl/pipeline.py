@@ -69,6 +69,7 @@ def build(
     anew: bool = False,
     whole: bool = False,
     workers: int = 1,
+    cluster: str | None = None,
     limits: Limits = Limits(),  # noqa: B008  frozen
     progress: Progress = lambda _: None,
 ) -> BuildReport:
@@ -78,6 +79,8 @@ def build(
     computed, unless something beside the data changed since the last run (mapping, settings, vocabulary, software,
     sites), much has come at once, or `whole` asks for everything; the result is the same. A site's resources are known
     by site, type and id: the newest version counts, whichever file brought it.
+    `workers` processes of this machine read, and as many threads compute; with `cluster`, the address of a Dask
+    scheduler, its workers read. Neither changes a row.
     `vocabulary` are Athena folders; the vocabulary that comes with blina is always added. Raises BlinaError's kinds;
     bad files and resources never raise, they are counted and written to `rejects`.
     """
@@ -91,13 +94,18 @@ def build(
     with clock("check mappings"):
         rules = load_mappings(mappings or default_mappings(), settings.policies)
         stages = compile_mappings(rules, sites)
-    with open_store(database, run_id=run_id) as store, _work_folder(home) as folder, _work_database(folder) as work:
+    with (
+        open_store(database, run_id=run_id) as store,
+        _work_folder(home) as folder,
+        _work_database(folder, workers) as work,
+    ):
         with RejectWriter(rejects or folder / "rejects", settings.key) as writer:
             with clock("land"):
                 earlier = open_received(place, store.run_ids())
                 before = earlier.forgotten() if anew else earlier
                 new = before.unknown(sources)
-                fresh = land(new, folder / "landed", set(rules.base), limits, writer, before.next_number, workers)
+                types, number = set(rules.base), before.next_number
+                fresh = land(new, folder / "landed", types, limits, writer, number, workers, cluster)
                 fresh = _without_the_withdrawn(fresh, home, settings)
                 received, fresh = keep(before, run_id, fresh)
             create_work_schema(work)
@@ -251,13 +259,18 @@ def _work_folder(home: Home) -> Iterator[Path]:
         shutil.rmtree(folder, ignore_errors=True)
 
 
+_WORK_MEMORY = "1GB"
+"""What the work database holds in memory; the rest of it spills to the work folder."""
+
+
 @contextmanager
-def _work_database(folder: Path) -> Iterator[duckdb.DuckDBPyConnection]:
-    connection = duckdb.connect(str(folder / "work.duckdb"))
+def _work_database(folder: Path, workers: int) -> Iterator[duckdb.DuckDBPyConnection]:
+    connection = duckdb.connect(":memory:")
     try:
-        connection.execute(f"SET temp_directory = '{folder / 'spill'}'")
-        connection.execute("SET preserve_insertion_order = false")
-        connection.execute("SET TimeZone = 'UTC'")
+        connection.execute(
+            f"SET temp_directory = '{folder / 'spill'}'; SET memory_limit = '{_WORK_MEMORY}'; SET threads = {workers}; "
+            "SET preserve_insertion_order = false; SET TimeZone = 'UTC'"
+        )
         yield connection
     finally:
         connection.close()

@@ -58,7 +58,9 @@ def build(
     settings: Annotated[Path | None, typer.Option(help="Settings file; default: blina.yaml in the folder.")] = None,
     mappings: Annotated[Path | None, typer.Option(help="Mappings folder; default: the one of blina.")] = None,
     rejects: Annotated[Path | None, typer.Option(help="Folder for the list of what was rejected.")] = None,
-    workers: Annotated[int, typer.Option(min=1, help="Processes that read.")] = 1,
+    workers: Annotated[int, typer.Option(min=1, help="Processes that read, and threads that compute.")] = 1,
+    cluster: Annotated[str | None, typer.Option(help="Address of a Dask scheduler whose workers read.")] = None,
+    whole: Annotated[bool, typer.Option("--whole", help="Compute everything, not only what the files touch.")] = False,
     landed: LandedFolder = None,
     anew: Annotated[bool, typer.Option("--anew", help="Forget everything received before.")] = False,
     accept_rejects: Annotated[bool, typer.Option("--accept-rejects", help="Exit code 0 despite rejects.")] = False,
@@ -80,7 +82,8 @@ def build(
     with progress("build", BUILD_STEPS) as stage:
         report = build_database(
             instance.sources, database=db, settings=instance.settings, vocabulary=vocabulary or [],
-            mappings=mappings, rejects=rejects, anew=anew, workers=workers, progress=stage,
+            mappings=mappings, rejects=rejects, anew=anew, whole=whole, workers=workers,
+            cluster=cluster, progress=stage,
         )  # fmt: skip
     if as_json:
         show_json(report.as_dict())

@@ -131,7 +131,8 @@ def test_lab_windows_equal_what_was_planted(second: Second, column: str) -> None
         "dq_marrow_inadequate dq_marrow_out_of_window dq_clone_changed dq_genetics_single_method "
         "dq_cytogenetics_failed dq_hsct_external dq_death_month_only dq_crs_ungraded dq_crs_system "
         "dq_course_multi_site dq_interruptions dq_step_dose dq_default_remission_code dq_delay_grade_b "
-        "dq_delay_grade_c dq_relapse_from_text dq_duplicate_admin dq_unit_normalised dq_course_split_gt7d dq_planned_days_inferred"
+        "dq_delay_grade_c dq_relapse_from_text dq_duplicate_admin "
+        "dq_unit_normalised dq_course_split_gt7d dq_planned_days_inferred"
     ).split(),
 )
 def test_what_was_planted_is_counted(second: Second, counter: str) -> None:
