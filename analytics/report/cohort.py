@@ -252,7 +252,7 @@ def exposure(material: Material) -> str:
         shown = share(row["n"], row["denominator"]) if row["percent"] is not None else count(row["n"])
         rows.append(
             {
-                "variable": "Courses" if level is None else variable_name(variable, _VALUE_UNITS.get(variable)),
+                "variable": "Courses" if level is None else variable_name(variable),
                 "level": sentence(spell(str(level or variable_name(variable)))),
                 "n": shown,
                 "value": _value(row),

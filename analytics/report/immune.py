@@ -165,7 +165,7 @@ def cytokines(material: Material) -> str:
     rows = [
         {
             "analyte": f"{row['analyte']} ({word(row['unit'])})",
-            "population": sentence(row["population"]),
+            "population": sentence(row["population"]).replace("CRS grade ", "CRS\u00a0grade\u00a0"),
             "n": count(row["n"]),
             "censored": count(row["n_censored"]),
             "baseline": _spread(row, "baseline"),

@@ -16,7 +16,19 @@ from etl.errors import StudyError
 
 TABLES = Path(__file__).parent / "report" / "tables"
 SWIMMER = tidy("swimmer", [{"lane": 1, "stratum": "RR", "kind": "course", "start_day": 0.0, "end_day": 28.0}])
-SAFETY = tidy("safety", [{"event": "CRS", "grade": "any (>= 1)", "n": 3, "denominator": 7, "percent": 42.857142}])
+SAFETY = tidy(
+    "safety",
+    [
+        {
+            "event": "CRS",
+            "grade": "any (>= 1)",
+            "unit_of_analysis": "course",
+            "n": 3,
+            "denominator": 7,
+            "percent": 42.857142,
+        }
+    ],
+)
 
 
 def test_latex_is_escaped_and_has_four_digits(tmp_path):
