@@ -119,7 +119,7 @@ def _section(document: Any, section: Section, material: Collected) -> None:
         return
     document.add_heading(section.title, 1)
     if section.lead:
-        document.add_paragraph(plain_text(section.lead))
+        document.add_paragraph(plain_text(section.lead)).paragraph_format.keep_with_next = True
     for block in material.blocks:
         _block(document, block)
     absent = [line for line in plain_text(html).split("\n") if "not computed (" in line]
@@ -175,7 +175,7 @@ def _table(document: Any, rows: Sequence[Row]) -> None:
 
 def _widths(rows: Sequence[Row], width: int) -> list[int]:
     """The page's width shared out by the longest line of each column, none too narrow and none too wide."""
-    longest = [7] * width
+    longest = [11] * width
     for row in rows:
         if not row.group and len(row.cells) == width and all(cell.across == 1 for cell in row.cells):
             for place, cell in enumerate(row.cells):
