@@ -179,6 +179,11 @@ def interval(lower: float | None, upper: float | None, decimals: int = 1) -> str
     return f"{low} to {high}" if "−" in low + high else f"{low}–{high}"
 
 
+def span(low: str, high: str) -> str:
+    """Two written ends with an en dash; one dash where both are hidden."""
+    return DASH if low == high == DASH else f"{low}{DASH}{high}"
+
+
 def ratio(value: float | None) -> str:
     """An odds or hazard ratio: two decimals, one from 10 on, none from 100 on."""
     return measure(value) if value is not None and is_number(value) else NOT_ESTIMABLE

@@ -20,6 +20,7 @@ from analytics.figures.wording import (
     percent,
     sentence,
     share,
+    span,
     spell,
     word,
 )
@@ -176,7 +177,7 @@ def _quantity_rows(head: str, cells: Mapping[str, Row], groups: list[str]) -> li
         return [number(cells[group][name], places) if group in cells else DASH for name in names]
 
     middle = {g: "{} ({}–{})".format(*shown(g, "median", "q1", "q3")) for g in groups}
-    spread = {g: "{}–{}".format(*shown(g, "minimum", "maximum")) for g in groups}
+    spread = {g: span(*shown(g, "minimum", "maximum")) for g in groups}
     return [{"variable": head, "level": "Median (IQR)", **middle}, {"variable": head, "level": "Range", **spread}]
 
 
@@ -252,7 +253,7 @@ def exposure(material: Material) -> str:
         shown = share(row["n"], row["denominator"]) if row["percent"] is not None else count(row["n"])
         rows.append(
             {
-                "variable": "Courses" if level is None else variable_name(variable, _VALUE_UNITS.get(variable)),
+                "variable": "Courses" if level is None else variable_name(variable),
                 "level": sentence(spell(str(level or variable_name(variable)))),
                 "n": shown,
                 "value": _value(row),

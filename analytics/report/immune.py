@@ -20,6 +20,7 @@ from analytics.figures.wording import (
     ratio_interval,
     sentence,
     share,
+    span,
     word,
 )
 from analytics.report.material import Material, Section, some
@@ -103,8 +104,8 @@ def windows_table(material: Material) -> str:
             "n": count(row["n"]),
             "censored": count(row["n_censored"]),
             "median": _measured(row, "median"),
-            "quartiles": f"{_measured(row, 'q1')}–{_measured(row, 'q3')}",
-            "range": f"{_measured(row, 'minimum')}–{_measured(row, 'maximum')}",
+            "quartiles": span(_measured(row, "q1"), _measured(row, "q3")),
+            "range": span(_measured(row, "minimum"), _measured(row, "maximum")),
         }
         for row in table.to_dicts()
     ]
@@ -151,7 +152,7 @@ def trajectory(material: Material) -> str:
 
 def _median(row: Row, moment: str) -> str:
     low, high = (measure(row[f"{moment}_{end}"]) for end in ("minimum", "maximum"))
-    return f"{measure(row[f'{moment}_median'])} ({low}–{high})"
+    return f"{measure(row[f'{moment}_median'])} ({span(low, high)})"
 
 
 def cytokines(material: Material) -> str:
@@ -165,7 +166,7 @@ def cytokines(material: Material) -> str:
     rows = [
         {
             "analyte": f"{row['analyte']} ({word(row['unit'])})",
-            "population": sentence(row["population"]),
+            "population": sentence(row["population"]).replace("CRS grade ", "CRS\u00a0grade\u00a0"),
             "n": count(row["n"]),
             "censored": count(row["n_censored"]),
             "baseline": _spread(row, "baseline"),

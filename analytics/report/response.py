@@ -48,7 +48,7 @@ _PREDICTOR_NOTES = [
         "P values: five tests of the same two-by-two table (S15). Nested coding counts BCR::ABL1 within poor "
         "cytogenetics, exclusive coding does not; both are shown. "
         "CD19 is measured after baseline and is described, not used as a predictor in a model. Exploratory. "
-        "Adjusted: Benjamini–Hochberg over these factors."
+        "Adjusted: Fisher’s, Benjamini–Hochberg over these factors."
     ),
 ]
 
@@ -197,7 +197,7 @@ def predictors(material: Material) -> str:
         columns.append(Column("odds", "OR (95% CI)"))
     columns += [Column(f"{n}_p", label, spanner="<i>P</i>") for n, label in _P_VALUES if f"{n}_p" in table.columns]
     if "fisher_p_adjusted" in table.columns:
-        columns.append(Column("adjusted", "Fisher, adjusted", spanner="<i>P</i>"))
+        columns.append(Column("adjusted", "Adjusted", spanner="<i>P</i>"))
     return material.table(
         "Factors and non-response, one at a time", html_table(rows, columns, stub="factor"), _PREDICTOR_NOTES
     )

@@ -163,7 +163,9 @@ def _cell(row: Row) -> str:
     if not parts:
         parts.append("not estimable")
     written = "; ".join(parts) + _counted(row)
-    return written.replace("P ", "P\u00a0").replace("= ", "=\u00a0").replace("–", "–\u2060")  # no break inside a number
+    for loose, tight in (("P ", "P\u00a0"), ("= ", "=\u00a0"), ("< ", "<\u00a0"), ("–", "–\u2060")):
+        written = written.replace(loose, tight)  # no break inside a number
+    return written
 
 
 def _counted(row: Row) -> str:

@@ -88,8 +88,8 @@ def _estimate(row: Row) -> dict[str, Any]:
         "risk": count(row["at_risk"]),
         "events": count(row["events"]),
         "survival": f"{number(hundred(row['survival']))}{_error(row)}",
-        "ci": interval(hundred(row["lower"]), hundred(row["upper"])),
-        "method": row["ci_method"],
+        "ci": interval(hundred(row["lower"]), hundred(row["upper"])) if is_number(row["survival"]) else DASH,
+        "method": row["ci_method"] if is_number(row["survival"]) else "",
     }
 
 

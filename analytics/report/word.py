@@ -5,6 +5,7 @@ The blocks are those of the HTML report, collected instead of printed, so that b
 """
 
 import io
+import struct
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -36,6 +37,7 @@ from analytics.statistics.tables import CONTAINS_INDIVIDUALS
 
 SECTIONS = (COHORT, RESPONSE, SURVIVAL, MODELS, IMMUNE, SAFETY, REPLICATION, SENSITIVITY, DEFINITIONS)
 _WIDTH = Cm(25.7)  # A4 across, less the margins
+_HEIGHT = Cm(14)  # what a page leaves to a figure between caption and notes
 _SMALL, _NOTE = Pt(7.5), Pt(8)
 
 
@@ -91,8 +93,11 @@ def write_word(tables: Mapping[str, pl.DataFrame], meta: ReportMeta, path: Path,
     with with_pictures():
         for section in SECTIONS:
             _section(document, section, material)
-    lines = "; ".join(f"{what} {value}" for what, value in meta.lines())
-    document.add_paragraph(lines).runs[0].font.size = _NOTE
+    document.add_paragraph(
+        "Figures that show single patients or courses stay in the hospital and are not part of this."
+    )
+    if lines := "; ".join(f"{what} {value}" for what, value in meta.lines()):
+        document.add_paragraph(lines).runs[0].font.size = _NOTE
     path.parent.mkdir(parents=True, exist_ok=True)
     document.save(str(path))
     return path
@@ -114,10 +119,11 @@ def _section(document: Any, section: Section, material: Collected) -> None:
         return
     document.add_heading(section.title, 1)
     if section.lead:
-        document.add_paragraph(plain_text(section.lead))
+        document.add_paragraph(plain_text(section.lead)).paragraph_format.keep_with_next = True
     for block in material.blocks:
         _block(document, block)
     absent = [line for line in plain_text(html).split("\n") if "not computed (" in line]
+    absent = [line for line in absent if not any(f"“{name}”" in line for name in CONTAINS_INDIVIDUALS)]
     for line in absent:
         document.add_paragraph(line).runs[0].italic = True
 
@@ -130,7 +136,9 @@ def _block(document: Any, block: Block) -> None:
     if block.rows:
         _table(document, block.rows)
     elif block.drawing is not None and block.drawing.png:
-        picture = document.add_picture(io.BytesIO(block.drawing.png), width=min(_WIDTH, Cm(2.2 * block.drawing.width)))
+        width, height = struct.unpack(">II", block.drawing.png[16:24])  # the header of every PNG
+        room = min(_WIDTH, Cm(2.2 * block.drawing.width), int(_HEIGHT * width / height))
+        picture = document.add_picture(io.BytesIO(block.drawing.png), width=room)
         picture._inline.docPr.set("descr", block.drawing.description)
         picture._inline.docPr.set("title", block.drawing.title)
     for note in block.notes:
@@ -144,8 +152,12 @@ def _table(document: Any, rows: Sequence[Row]) -> None:
     width = max(sum(cell.across for cell in row.cells) for row in rows)
     table = document.add_table(rows=len(rows), cols=width)
     table.alignment = WD_TABLE_ALIGNMENT.LEFT
-    table.autofit = True
+    table.autofit = False
     grid = [list(line.cells) for line in table.rows]  # once: python-docx reads the whole table for every cell asked for
+    for place, share in enumerate(_widths(rows, width)):
+        table.columns[place].width = share
+        for cells in grid:
+            cells[place].width = share
     taken: set[tuple[int, int]] = set()
     for line, row in enumerate(rows):
         place = 0
@@ -159,6 +171,18 @@ def _table(document: Any, rows: Sequence[Row]) -> None:
             _fill(box, cell.text, right=cell.right, bold=row.top or row.group)
         _mark(table.rows[line], grid[line], row)
     _rules(grid, sum(row.top for row in rows))
+
+
+def _widths(rows: Sequence[Row], width: int) -> list[int]:
+    """The page's width shared out by the longest line of each column, none too narrow and none too wide."""
+    longest = [11] * width
+    for row in rows:
+        if not row.group and len(row.cells) == width and all(cell.across == 1 for cell in row.cells):
+            for place, cell in enumerate(row.cells):
+                lines = [len(line) for line in cell.text.split("\n")]
+                longest[place] = max(longest[place], min(48, max(lines)))
+    total = max(sum(longest), 90)  # a table of few short columns need not fill the page
+    return [int(_WIDTH * one / total) for one in longest]
 
 
 def _fill(box: Any, text: str, *, right: bool, bold: bool) -> None:

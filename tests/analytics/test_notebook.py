@@ -32,6 +32,17 @@ def test_it_reproduces_the_figure_of_event_free_survival(truth_url, truth_cdm, t
     assert "<svg" in figure
 
 
+def test_marimo_finds_nothing_to_mend():
+    done = subprocess.run(
+        [sys.executable, "-m", "marimo", "check", "--strict", str(NOTEBOOK)],
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=120,
+    )
+    assert (done.returncode, done.stdout + done.stderr) == (0, "")
+
+
 def test_without_a_database_it_stops_quietly():
     done = _run()
     assert (done.returncode, done.stdout) == (0, "")

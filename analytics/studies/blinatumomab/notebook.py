@@ -7,6 +7,7 @@ BLINA_DATABASE is read. It writes nothing but the figure.
 
 import marimo
 
+__generated_with = "0.25.2"
 app = marimo.App(width="medium", app_title="Event-free survival")
 
 

@@ -97,7 +97,7 @@ def test_attrition_says_what_is_left_and_why() -> None:
 def test_cumulative_incidence_says_the_year() -> None:
     text = DRAWINGS["incidence"]().description
     assert "R/R: relapse or refractory 23.3% (95% CI 10.3–39.4), death in remission 3.3% (95% CI 0.2–14.5)" in text
-    assert "CR-MRDpos: relapse or refractory 13.3% (95% CI 4.2–27.8), death in remission 0.0% (95% CI 0–14.8)" in text
+    assert "CR-MRDpos: relapse or refractory 13.3% (95% CI 4.2–27.8), death in remission 0.0% (95% CI 0.0–14.8)" in text
 
 
 def test_paired_says_medians_ranges_and_pairs() -> None:

@@ -56,7 +56,7 @@ def levels(tables: Tables, variable: str, group: str = "overall") -> dict[str, i
 
 def exposure(tables: Tables, variable: str) -> dict[str, int]:
     part = tables["exposure"].filter(
-        (pl.col("variable") == variable) & ~pl.col("level").is_in(["sum", "median"]).fill_null(False)
+        (pl.col("variable") == variable) & ~pl.col("level").is_in(["sum", "median", "q1", "q3"]).fill_null(False)
     )
     return dict(zip(part["level"], part["n"], strict=True))
 
