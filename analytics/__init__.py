@@ -2,6 +2,7 @@
 
 cdm = open_cdm("duckdb:///omop.duckdb")
 study = load_study("blinatumomab")           # or a YAML file that extends it
+courses = derive_courses(cdm, study)         # one frame; or all of them at once:
 derived = derive(cdm, study)                 # patients, courses, lab_windows, events, counters, …
 tables = all_results(derived, study, variants=derive_variants(cdm, study))
 print(compare_studies(cdm, study, load_study("mine.yaml")).text())
@@ -18,11 +19,23 @@ from analytics.tables import results_tables
 from analytics.variants import derive_variants
 
 if TYPE_CHECKING:
+    from polars import DataFrame
+
     from analytics.compare import Comparison, compare_studies
     from analytics.results import all_results
 
 _WITH_STATISTICS = {"Comparison": "compare", "compare_studies": "compare", "all_results": "results"}
 """Loaded when asked for: their libraries take seconds to import, and not every command needs them."""
+
+
+def derive_courses(cdm: Cdm, study: Study) -> "DataFrame":
+    """One row per course (`Derived.courses`). Who wants several frames asks `derive` once."""
+    return derive(cdm, study).courses
+
+
+def derive_patients(cdm: Cdm, study: Study) -> "DataFrame":
+    """One row per child of the full analysis set (`Derived.patients`)."""
+    return derive(cdm, study).patients
 
 
 def __getattr__(name: str) -> Any:
@@ -43,6 +56,8 @@ __all__ = [
     "check_study",
     "compare_studies",
     "derive",
+    "derive_courses",
+    "derive_patients",
     "derive_variants",
     "episode_tables",
     "load_study",

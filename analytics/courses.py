@@ -76,8 +76,10 @@ def _in_first_zone(courses: pl.DataFrame) -> pl.DataFrame:
     """A course over two sites ends on the day of its first bag's site (A23)."""
     parts = []
     for (zone,), part in courses.group_by("zone", maintain_order=True):
-        there = pl.col("end_at").dt.replace_time_zone("UTC").dt.convert_time_zone(str(zone)).dt.replace_time_zone(None)
-        parts.append(part if zone is None else part.with_columns(end=there))
+        if zone is not None:
+            moment = pl.col("end_at").dt.replace_time_zone("UTC").dt.convert_time_zone(str(zone))
+            part = part.with_columns(end=moment.dt.replace_time_zone(None))
+        parts.append(part)
     return pl.concat([courses.clear(), *parts]).drop("end_at", "zone")
 
 

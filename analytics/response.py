@@ -24,7 +24,8 @@ def derive_responses(
 
     `assessments` of marrow.py, `counts` ANC and PLT of counts.py, `events` of disease.py. Adds pre_date,
     assessment_date, assessment_day, blasts_pre_pct, mrd_pre_pct, blasts_post_pct, mrd_post_pct, mrd_pre_kind,
-    mrd_post_kind, state_pre, state_grade, response_cr, mrd_neg_post, cr_depth, counts_missing, evaluable.
+    mrd_post_kind, pre_m_class, post_m_class (M1 to M3, by blasts), state_pre, state_grade, response_cr, mrd_neg_post,
+    cr_depth, counts_missing, evaluable.
     """  # fmt: skip
     assessments = _judged(assessments, study)
     before, after = _before(courses, assessments, study), _after(courses, assessments, study)
@@ -55,7 +56,10 @@ def _judged(assessments: pl.DataFrame, study: Study) -> pl.DataFrame:
     by_blasts = ~blasts_from(study.get("m_class.m2_from_pct"))
     high = (pl.col("mrd_shown") >= study.get("mrd_state_rr.from_pct")) & pl.col("positive")
     by_mrd = pl.when(pl.col("positive").is_not_null()).then(~high.fill_null(value=False))
+    m2, m3 = (blasts_from(study.get(f"m_class.{one}_from_pct")) for one in ("m2", "m3"))
+    m_class = pl.when(m3).then(pl.lit("M3")).when(m2 & ~m3).then(pl.lit("M2")).when(~m2).then(pl.lit("M1"))
     return marrows.with_columns(
+        m_class=m_class,
         m1=pl.coalesce(by_blasts, by_mrd),
         m1_grade=pl.when(by_blasts.is_null()).then(pl.lit("B")).otherwise("blasts_grade"),
         blasts_shown=blasts_shown(),
@@ -90,7 +94,17 @@ def _chosen(ordered: pl.DataFrame, when: str) -> pl.DataFrame:
     first = ordered.unique(_KEYS, keep="first", maintain_order=True)
     names = {
         name: f"{when}_{name}"
-        for name in ("date", "blasts_id", "mrd_id", "mrd_operator", "cd19_gated", "positive", "m1", "m1_grade")
+        for name in (
+            "date",
+            "blasts_id",
+            "mrd_id",
+            "mrd_operator",
+            "cd19_gated",
+            "positive",
+            "m1",
+            "m1_grade",
+            "m_class",
+        )
     }
     names |= {"blasts_shown": f"blasts_{when}_pct", "mrd_shown": f"mrd_{when}_pct", "mrd_kind": f"mrd_{when}_kind"}
     return first.select(*_KEYS, *(pl.col(old).alias(new) for old, new in names.items()))
@@ -146,9 +160,9 @@ def _response(study: Study) -> pl.Expr:
     recovered = (pl.col("anc") > rule["anc_above"]) & (pl.col("plt") > rule["plt_above"])
     enough = pl.col("counts_missing") | recovered if rule["use_counts"] else pl.lit(value=True)
     complete = pl.when(m1.is_not_null()).then(m1 & enough & pl.col("extramedullary").is_null())
-    missing = 0 if study.get("mrd_response.missing_is_nonresponse") else None
+    missing = pl.lit(0 if study.get("mrd_response.missing_is_nonresponse") else None, dtype=pl.Int8)
     undecided = pl.col("mrd_post_kind") == INDETERMINATE
-    cleared = pl.when(undecided.fill_null(value=False)).then(None).otherwise(pl.col("mrd_neg_post").fill_null(missing))
+    cleared = pl.when(undecided.fill_null(value=False)).then(None).otherwise(pl.coalesce("mrd_neg_post", missing))
     return (
         pl.when(pl.col("state_pre") == RR)
         .then(complete.cast(pl.Int8))

@@ -45,6 +45,8 @@ def read_number(text: str, decimal_separator: str = ".") -> tuple[float, str | N
     if match is None:
         return None
     sign, number, unit = match.groups()
+    if unit and (unit.startswith("-") or re.search(r"(?:^|\s)[0-9.]+\s*$", unit)):
+        return None  # a range, or several numbers
     return float(number), sign, (unit or "").strip() or None
 
 

@@ -16,8 +16,15 @@ Athena = Annotated[list[Path], typer.Option("--vocabulary", help="Folder of an A
 
 
 def explain(
-    table_name: Annotated[str, typer.Argument(metavar="TABLE", help="A CDM table, e.g. measurement.")],
-    row_id: Annotated[str, typer.Argument(metavar="ID", help="The row's id (of a death: the person's).")],
+    table_name: Annotated[
+        str, typer.Argument(metavar="TABLE", help="A CDM table, e.g. measurement; or the word course.")
+    ],
+    row_id: Annotated[
+        str,
+        typer.Argument(
+            metavar="ID", help="The row's id (of a death: the person's); a course's number from 1, or its episode_id."
+        ),
+    ],
     db: Database,
     values: Annotated[
         bool, typer.Option("--values", help="Also print the row's values and the FHIR id: data of a patient.")
@@ -25,6 +32,13 @@ def explain(
     folder: Folder = None,
 ) -> None:
     """Says where a row of the CDM comes from: resource, rule of each column in words, chain of concepts."""
+    if table_name == "course":
+        from analytics import load_study, open_cdm
+        from analytics.explain import explain_course
+
+        with open_cdm(db) as cdm:
+            say(explain_course(cdm, load_study(), row_id, values=values))
+        return
     from etl.explain import explain_row
 
     show(explain_row(db, table_name, row_id, folder, values=values))

@@ -26,6 +26,18 @@ COURSES = (
 ).split()
 
 
+COUNTED = """
+dq_zone_assumed dq_sample_date_used dq_exposure_low_evidence dq_code_unit_conflict dq_abs_from_pct dq_cytokine_censored
+dq_il6_after_tocilizumab dq_blast_from_text dq_fullwidth dq_mrd_pos_bq dq_mrd_comparator dq_mrd_negative_text
+dq_mrd_unit_normalised dq_mrd_multi_method dq_mrd_cd19_gated dq_mrd_not_marrow dq_marrow_inadequate dq_clone_changed
+dq_marrow_out_of_window dq_genetics_single_method dq_cytogenetics_failed dq_hsct_external dq_death_month_only
+dq_crs_ungraded dq_crs_system dq_course_multi_site dq_interruptions dq_step_dose dq_default_remission_code
+dq_delay_grade_b dq_delay_grade_c dq_relapse_from_text dq_duplicate_admin dq_unit_normalised dq_course_split_gt7d
+dq_planned_days_inferred
+""".split()
+"""The realities that are planted here; each has its counter."""
+
+
 @contextmanager
 def _own_modules() -> Iterator[None]:
     """The cohort's modules stand in a folder of their own; tests are no package."""
@@ -122,19 +134,7 @@ def test_lab_windows_equal_what_was_planted(second: Second, column: str) -> None
     assert _differing(second, "windows", column, ["number", "course_no", "analyte", "window"]) == []
 
 
-@pytest.mark.parametrize(
-    "counter",
-    (
-        "dq_zone_assumed dq_sample_date_used dq_exposure_low_evidence dq_code_unit_conflict dq_abs_from_pct "
-        "dq_cytokine_censored dq_il6_after_tocilizumab dq_blast_from_text dq_fullwidth dq_mrd_pos_bq dq_mrd_comparator "
-        "dq_mrd_negative_text dq_mrd_unit_normalised dq_mrd_multi_method dq_mrd_cd19_gated dq_mrd_not_marrow "
-        "dq_marrow_inadequate dq_marrow_out_of_window dq_clone_changed dq_genetics_single_method "
-        "dq_cytogenetics_failed dq_hsct_external dq_death_month_only dq_crs_ungraded dq_crs_system "
-        "dq_course_multi_site dq_interruptions dq_step_dose dq_default_remission_code dq_delay_grade_b "
-        "dq_delay_grade_c dq_relapse_from_text dq_duplicate_admin "
-        "dq_unit_normalised dq_course_split_gt7d dq_planned_days_inferred"
-    ).split(),
-)
+@pytest.mark.parametrize("counter", COUNTED)
 def test_what_was_planted_is_counted(second: Second, counter: str) -> None:
     rows = second.counters.filter((pl.col("counter") == counter) & (pl.col("site") == "all"))
     assert rows["n"][0] > 0
