@@ -254,7 +254,8 @@ def _work_folder(home: Home) -> Iterator[Path]:
     except OSError as error:
         raise CdmError(f"{beside}: no work folder can be made here ({error.strerror})") from None
     try:
-        yield folder
+        with disk.room(beside):
+            yield folder
     finally:
         shutil.rmtree(folder, ignore_errors=True)
 

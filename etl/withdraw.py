@@ -165,7 +165,9 @@ def _row_counts(database: str) -> dict[str, int]:
 def _row_ids(database: str, leaving: Leaving) -> list[int]:
     """The keys of all rows of the CDM that were made from what leaves."""
     with reading(database, [("lineage", "cdm_row"), ("lineage", "resource")]) as connection:
-        theirs = pl.DataFrame(sorted(leaving.ids), ["site", "resource_type", "fhir_id"], orient="row")  # noqa: F841
+        names = dict.fromkeys(("site", "resource_type", "fhir_id"), pl.String)
+        theirs = pl.DataFrame(sorted(leaving.ids), names, orient="row")
+        connection.register("theirs", theirs.to_arrow())
         rows = connection.execute(
             """SELECT DISTINCT row_id FROM lineage.cdm_row JOIN lineage.resource USING (resource_no)
                SEMI JOIN theirs USING (site, resource_type, fhir_id)"""

@@ -1,7 +1,9 @@
 """Files that must be whole or not there: hashed, forced to the disk, moved in by one rename."""
 
+import errno
 import hashlib
 import os
+import re
 import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -10,6 +12,9 @@ from pathlib import Path
 import duckdb
 
 from etl.errors import CdmError
+
+_NO_ROOM = re.compile("Could not write|No space left|File too large|Disk quota|Failed to write")
+_DISK = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EACCES, errno.EIO})
 
 
 def sha256(path: Path) -> str:
@@ -54,3 +59,21 @@ def told(place: Path) -> Iterator[None]:
         raise CdmError(f"{place}: cannot be written ({error.strerror})") from None
     except duckdb.Error as error:
         raise CdmError(f"{place}: cannot be written ({type(error).__name__})") from None
+
+
+@contextmanager
+def room(place: Path) -> Iterator[None]:
+    """A disk that is full, read-only or broken as CdmError, with the place; every other error as it is."""
+    try:
+        yield
+    except OSError as error:
+        if error.errno not in _DISK:
+            raise
+        raise CdmError(f"{place}: cannot be written ({error.strerror}); nothing was changed in the database") from None
+    except duckdb.Error as error:
+        # A commit that found no room is a TransactionException, with the reason in its text.
+        if not isinstance(error, duckdb.IOException | duckdb.OutOfMemoryException) and not _NO_ROOM.search(str(error)):
+            raise
+        raise CdmError(
+            f"{place}: DuckDB has no room for its work ({type(error).__name__}); nothing was changed in the database"
+        ) from None

@@ -26,7 +26,8 @@ _ROWS_BY: dict[str, tuple[str, ...]] = {
 def leave_releases(folder: Path, persons: Sequence[int], rows: Sequence[int]) -> list[dict[str, Any]]:
     """Takes persons, and rows (by key) that tell of them elsewhere, out of every release in a folder.
 
-    Gives back for each release its name, whether it held one of them, and how many rows were removed.
+    Gives back, for each release, its name, whether it held anything of theirs, and the rows removed by table.
+
     Results are emptied where a person was in the CDM: they were counted with that person. The caller holds the lock of
     the folder. Killed, it leaves a release as it was or as it shall be.
     """

@@ -33,7 +33,7 @@ from typing import Any
 import duckdb
 import psycopg
 
-import etl.pipeline  # so that the forked processes need not import it
+import etl.pipeline
 from etl.landing import Source
 from etl.settings import Settings
 from etl.store import open_store, steps
@@ -444,19 +444,24 @@ def main() -> None:
         sys.exit(1)
     killed = {name: n for name, n in counts.items() if not name.endswith("had ended")}
     if given.json:
-        print(json.dumps({"seed": given.seed, "killed": killed, "all": sum(killed.values())}, indent=1))
+        show(json.dumps({"seed": given.seed, "killed": killed, "all": sum(killed.values())}, indent=1))
         return
     places = {name.split(" at ", 1)[1] for name in killed if ": " in name}
     for kind in kinds:
         named = sum(n for name, n in killed.items() if name.startswith(f"{kind} at ") and ": " in name)
-        print(
+        show(
             f"{kind}: {named:,} killed at named places, {killed.get(f'{kind} at any moment', 0):,} at any moment, "
             f"{killed.get(f'{kind} whole builds', 0):,} whole builds; {counts[f'{kind} had ended']:,} had ended before"
         )
-    print(
+    show(
         f"processes killed: {sum(killed.values()):,}, at {len(places)} named places; every database whole, every next "
         f"run equal (seed {given.seed}, {time.monotonic() - started:.0f} s)"
     )
+
+
+def show(text: str) -> None:
+    """A line of the result."""
+    sys.stdout.write(text + "\n")
 
 
 if __name__ == "__main__":
