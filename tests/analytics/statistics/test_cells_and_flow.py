@@ -24,7 +24,7 @@ def days(*rows: tuple[int, str, int, float, str | None]) -> pl.DataFrame:
 def test_a_child_counts_once_in_a_span_of_days(truth: Frames) -> None:
     cells = days((1, "CD3", -2, 1.0, None), (1, "CD3", 0, 3.0, None), (2, "CD3", -1, 4.0, None),
                  (1, "CD3", 1, 0.5, "<"), (2, "CD19", 40, 0.01, None))  # fmt: skip
-    table = cell_tables(study_frames(truth | {"cell_days": cells}), QUICK)["cell_trajectory"]
+    table = cell_tables(study_frames(truth | {"lab_points": cells}), QUICK)["cell_trajectory"]
     rows = {(row["analyte"], row["days"]): row for row in table.iter_rows(named=True)}
     before = rows["CD3", "to 0"]
     assert (before["n"], before["median"], before["minimum"], before["maximum"]) == (2, 3.0, 2.0, 4.0)
