@@ -240,7 +240,7 @@ def _methods_of(material: Material, topic: str, name: str) -> list[dict[str, Any
         return []
     plain = (str(text).split("; p_correction")[0] for text in table["method"].drop_nulls())
     texts = [sentence(text) for text in dict.fromkeys(plain)]
-    return [{"topic": topic if not i else "", "text": f"{text}."} for i, text in enumerate(texts)]
+    return [{"topic": topic, "text": f"{text}."} for text in texts]
 
 
 DEFINITIONS = Section(
