@@ -24,6 +24,9 @@ _COLUMNS = (
     "unit_default_source VARCHAR"
 )
 
+_TEXT = 1_000_000
+"""The place of a text among the codings of a set: after all of them."""
+
 
 def load_lookups(folder: Path) -> dict[str, dict[str, int]]:
     """The small code lists `mappings/codes/*.csv` (source_code → target_concept_id), by file name."""
@@ -80,7 +83,7 @@ def resolve_concept(work: duckdb.DuckDBPyConnection, table: str, sets: str, conc
                    targets[1].domain AS domain, coalesce(targets, []) AS targets, value_id AS value,
                    unit_id AS unit_default, unit_code AS unit_default_source
             FROM (SELECT *, row_number() OVER (PARTITION BY k ORDER BY (len(targets) > 0) DESC NULLS LAST,
-                         {prefer}, has_child, coalesce("user", false) DESC, place) AS choice
+                         place = {_TEXT}, {prefer}, has_child, coalesce("user", false) DESC, place) AS choice
                   FROM (SELECT r.*, EXISTS (SELECT 1 FROM children c WHERE c.k = r.k AND c.place = r.place) AS has_child
                         FROM resolved r))
             WHERE choice = 1"""
@@ -103,8 +106,10 @@ def _is_vocabulary(name: str) -> str:
 
 
 def _preference(concept: Concept) -> str:
-    cases = " ".join(f"WHEN {_is_vocabulary(name)} THEN {rank}" for rank, name in enumerate(concept.prefer))
-    return f"CASE {cases} ELSE {len(concept.prefer)} END" if cases else "0"
+    """SQL of a coding's rank: as listed, then vocabularies that are not listed, then local codes (DECISIONS 4)."""
+    listed = [name for name in concept.prefer if name != "local" or name != concept.prefer[-1]]
+    cases = " ".join(f"WHEN {_is_vocabulary(name)} THEN {rank}" for rank, name in enumerate(listed))
+    return f"CASE {cases} WHEN {_is_vocabulary('local')} THEN {len(listed) + 1} ELSE {len(listed)} END"
 
 
 def _candidates(work: duckdb.DuckDBPyConnection, concept: Concept) -> None:
@@ -126,7 +131,7 @@ def _candidates(work: duckdb.DuckDBPyConnection, concept: Concept) -> None:
                   FROM (SELECT k, site, c.text AS text, unnest(c.codings) AS coding,
                                generate_subscripts(c.codings, 1) AS place FROM sets)
                   UNION ALL
-                  SELECT k, site, 1000000, NULL, c.text, c.text, false, true FROM sets WHERE c.text IS NOT NULL) a
+                  SELECT k, site, {_TEXT}, NULL, c.text, c.text, false, true FROM sets WHERE c.text IS NOT NULL) a
             LEFT JOIN stage.systems v ON v.system = a.system"""
     )
     odd = work.execute(

@@ -1,7 +1,8 @@
 """SQL functions that every transform uses: FHIR dates in a site's time zone, and the keys of rows.
 
 A FHIR date says how precise it is by its length. A partial date becomes the first day of its period (DECISIONS 40); an
-instant is converted to the site's zone before its day is taken; a time without offset is read in the site's zone.
+instant is converted to the site's zone before its day is taken; a time without offset is read in the site's zone; a
+leap second counts as the second before it.
 """
 
 from datetime import date
@@ -14,7 +15,8 @@ from etl.mapping.fhirpath_sql import quote
 _MACROS = (
     """CREATE OR REPLACE MACRO fhir_local(s, zone) AS
          CASE WHEN length(s) <= 10 THEN NULL
-              WHEN regexp_matches(s, '(Z|z|[+-]\\d\\d:\\d\\d)$') THEN timezone(zone, TRY_CAST(s AS TIMESTAMPTZ))
+              WHEN regexp_matches(s, '(Z|z|[+-]\\d\\d:\\d\\d)$') THEN timezone(zone,
+                coalesce(TRY_CAST(s AS TIMESTAMPTZ), TRY_CAST(replace(s, ':60', ':59') AS TIMESTAMPTZ)))
               ELSE TRY_CAST(s AS TIMESTAMP) END""",
     """CREATE OR REPLACE MACRO fhir_date(s, zone) AS
          CASE length(s) WHEN 10 THEN TRY_CAST(s AS DATE)
@@ -22,6 +24,8 @@ _MACROS = (
                         WHEN 4 THEN TRY_CAST(s || '-01-01' AS DATE)
                         ELSE CAST(fhir_local(s, zone) AS DATE) END""",
     """CREATE OR REPLACE MACRO fhir_datetime(s, zone) AS fhir_local(s, zone)""",
+    """CREATE OR REPLACE MACRO fhir_midnight(s, zone) AS
+         CASE WHEN length(s) = 10 THEN TRY_CAST(s AS TIMESTAMP) END""",
     """CREATE OR REPLACE MACRO fhir_precision(s, zone) AS
          CASE WHEN s IS NULL THEN NULL
               ELSE CASE length(s) WHEN 4 THEN 'year' WHEN 7 THEN 'month' WHEN 10 THEN 'day' ELSE 'second' END END""",

@@ -14,7 +14,8 @@ from etl.transform.stage import Stage
 
 
 def map_persons(work: duckdb.DuckDBPyConnection, stages: Sequence[Stage], link_systems: Sequence[str]) -> None:
-    """Fills `stage.person_map` (site, id, person_id, canonical) and `lin.person_source`.
+    """Fills `stage.person_map` (site, id, person_id, canonical), `lin.person_source`, and `stage.persons_left_out`, the
+    Patients that a rule skips or the source deleted: what refers to them is skipped, too.
 
     Stage tables of Patient must have `patient_links` (reference texts), `patient_replaced` and `ids` (identifiers).
     """
@@ -22,8 +23,14 @@ def map_persons(work: duckdb.DuckDBPyConnection, stages: Sequence[Stage], link_s
         "CREATE TABLE stage.person_map (site VARCHAR, id VARCHAR, canonical_site VARCHAR, canonical_id VARCHAR, "
         "person_id BIGINT, canonical BOOLEAN)"
     )
+    work.execute("CREATE TABLE stage.persons_left_out (site VARCHAR, id VARCHAR)")
     if not stages:
         return
+    for stage in stages:
+        work.execute(
+            f"INSERT INTO stage.persons_left_out SELECT site, id FROM {stage.read} "
+            "WHERE newest AND fate LIKE 'skipped|%'"
+        )
     union = " UNION ALL ".join(
         f"SELECT site, id, patient_links, patient_replaced, ids FROM {stage.read} WHERE fate IS NULL"
         for stage in stages

@@ -85,6 +85,15 @@ class Lookup:
 
 
 @dataclass(frozen=True)
+class Unlisted:
+    """A code (`given`, SQL) that a column looks up: if it is none of `listed`, it goes to the work list."""
+
+    column: str
+    given: str
+    listed: tuple[str, ...]
+
+
+@dataclass(frozen=True)
 class RulePlan:
     """One rule as SQL.
 
@@ -102,6 +111,8 @@ class RulePlan:
     links: tuple[str, ...]
     precisions: dict[str, tuple[str, str]]
     claimed: tuple[str, ...]
+    unlisted: tuple[Unlisted, ...] = ()
+    unless: str | None = None
 
 
 @dataclass

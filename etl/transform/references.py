@@ -138,6 +138,9 @@ def _persons(stage: Stage) -> tuple[list[str], list[str]]:
     ]
     checks = [f"({plan.missing})"] + [
         f"CASE WHEN s.\"r_{one.name}\" IS NULL THEN 'rejected|missing {one.name}' "
+        f"WHEN p{number}.person_id IS NULL AND s.\"rt_{one.name}\" = 'Patient' AND EXISTS (SELECT 1 FROM "
+        f'stage.persons_left_out l WHERE l.site = s.site AND l.id = s."ri_{one.name}") '
+        f"THEN 'skipped|person is left out' "
         f"WHEN p{number}.person_id IS NULL THEN 'rejected|{one.name} not found' END"
         for number, one in enumerate(persons)
         if one.required
@@ -151,17 +154,23 @@ def _persons(stage: Stage) -> tuple[list[str], list[str]]:
 
 
 def processing_order(plans: dict[str, list[Plan]]) -> list[str]:
-    """Resource types, those that others refer to first; types that refer to each other in alphabetical order."""
+    """Resource types, those that others refer to first; types that refer to each other in alphabetical order.
+
+    Nobody waits for Patient, whose keys are known from `stage.person_map`; Patient waits for Encounter, because what is
+    said of a person may bear the day of the last visit (`$last_visit`).
+    """
     waits = {
         kind: {
             to
             for plan in several
             for reference in plan.references.values()
             for to in reference.to
-            if to in plans and to != kind
+            if to in plans and to not in {kind, "Patient"}
         }
         for kind, several in plans.items()
     }
+    if {"Patient", "Encounter"} <= plans.keys():
+        waits["Patient"].add("Encounter")
     order: list[str] = []
     while len(order) < len(plans):
         ready = sorted(kind for kind in plans if kind not in order and waits[kind] <= set(order))

@@ -1,7 +1,7 @@
 """Landed resources to OMOP rows: reads every type, finds persons and references, resolves codes, writes by rule."""
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, date, datetime
 from functools import partial
 
@@ -18,7 +18,7 @@ from etl.store import insert_frame
 from etl.transform.concepts import load_lookups, load_systems_and_units
 from etl.transform.macros import create_macros, say_data_until
 from etl.transform.persons import map_persons
-from etl.transform.plan import Plan, followed_column
+from etl.transform.plan import Plan, RulePlan, followed_column
 from etl.transform.planner import Planner
 from etl.transform.references import index_targets, processing_order, resolve_references
 from etl.transform.rule_planner import RulePlanner
@@ -220,6 +220,8 @@ def _write(work: duckdb.DuckDBPyConnection, stage: Stage, rule_ids: dict[tuple[s
         waiting.remove(plan)
         done = write_rule(work, stage, plan, rule_ids[stage.table, plan.rule.name], concept_tables, rows_of)
         rows_of[plan.rule.name] = done.rows
+        if any(one.rule.unless_row_of == plan.rule.name for one in stage.plan.rules):
+            done = replace(done, incomplete=0)  # another rule writes what this one could not
         written.append(done)
     _leave_out_the_rowless(work, stage, written)
     _note_unmapped(work, stage, concept_tables)
@@ -242,14 +244,36 @@ def _note_unmapped(work: duckdb.DuckDBPyConnection, stage: Stage, concept_tables
     for column, table in concept_tables.items():
         source = f'SELECT n, site, outcome, "{column}" AS c FROM {stage.table}'
         _note_one(work, stage, column.removeprefix("c_"), source, table, is_value=column in values)
-    for plan in stage.plan.rules:
+    seen: set[tuple[object, ...]] = set()
+    for plan in sorted(stage.plan.rules, key=lambda one: not one.rule.unmapped):
         for concept in plan.each_concepts.values():
+            same = (plan.rule.for_each, concept.name, concept.concept.sources)  # rules of one element share its codes
+            if same in seen:
+                continue
+            seen.add(same)
             elements = elements_table(stage, plan)
             source = (
                 f'SELECT n, site, k.outcome, e."{concept.column}" AS c FROM {elements} JOIN {stage.keys} k USING (n)'
             )
             name, is_value = f"{plan.rule.name}.{concept.name}", concept.concept.kind == "value"
             _note_one(work, stage, name, source, concept_table(stage, plan, concept), is_value=is_value)
+        _note_unlisted(work, stage, plan)
+
+
+def _note_unlisted(work: duckdb.DuckDBPyConnection, stage: Stage, plan: RulePlan) -> None:
+    """The work list, too: codes of short lists (`lookup` with `local: true`) that neither list nor site's map knows."""
+    for one in plan.unlisted if not (plan.each or plan.unless) else ():
+        listed = ", ".join(quote(code) for code in one.listed)
+        work.execute(
+            f"""INSERT INTO lin.unmapped
+                SELECT s.site, {quote(stage.resource)}, {quote(f"{plan.rule.name}.{one.column}")}, 'BLINA_' || s.site,
+                       {one.given}, NULL, count(*)
+                FROM {stage.table} s
+                WHERE s.outcome IS NULL AND {one.given} NOT IN ({listed}) AND ({plan.when or "true"})
+                  AND NOT EXISTS (SELECT 1 FROM vocab.code_map m WHERE m.site = s.site AND m.source_code = {one.given}
+                                  AND m.source_vocabulary_id = 'BLINA_' || s.site)
+                GROUP BY ALL"""
+        )
 
 
 def _note_one(

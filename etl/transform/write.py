@@ -78,9 +78,10 @@ def write_rule(
     elif plan.rule.table in etl.cdm.ROW_KEYS:
         person = plan.columns[etl.cdm.ROW_KEYS[plan.rule.table]]
     columns = "".join(f', {sql} AS "{column}"' for column, sql in selected.items())
+    conditions = " AND ".join(filter(None, ("s.outcome IS NULL", plan.when, plan.unless)))
     work.execute(
         f"CREATE TABLE {table} AS SELECT s.n AS _n, {person} AS _key{columns} FROM {source} {' '.join(joins)} "
-        f"WHERE s.outcome IS NULL{f' AND {plan.when}' if plan.when else ''}"
+        f"WHERE {conditions}"
     )
     incomplete = _drop_incomplete(work, table, plan.rule.table)
     reversed_ends = _mend_ends(work, table, plan.rule.table)
@@ -226,6 +227,11 @@ def _write_precision(work: duckdb.DuckDBPyConnection, stage: Stage, plan: RulePl
 def _index_rows(work: duckdb.DuckDBPyConnection, stage: Stage, plan: RulePlan, table: str) -> None:
     """Makes the rows findable for references from other resources; a part of a visit counts to its whole visit."""
     cdm_table = plan.rule.table
+    if cdm_table == "visit_occurrence":  # a part that is a visit of its own no longer counts to the whole one
+        work.execute(
+            f"DELETE FROM stage.ids WHERE table_name = {quote(cdm_table)} AND type = {quote(stage.resource)} "
+            f"AND (site, id) IN (SELECT (s.site, s.id) FROM {table} r JOIN {stage.table} s ON s.n = r._n)"
+        )
     work.execute(
         f"INSERT INTO stage.ids SELECT {quote(cdm_table)}, s.site, {quote(stage.resource)}, s.id, min(r._key) "
         f"FROM {table} r JOIN {stage.table} s ON s.n = r._n GROUP BY s.site, s.id"
