@@ -47,11 +47,10 @@ def note_unmapped(work: duckdb.DuckDBPyConnection, stages: Sequence[Stage], unfo
             sources.append(
                 _keyed(stage, _joined(stage), [(one.removeprefix("c_"), plan) for one, plan in columns.items()])
             )
-        for rule in stage.plan.rules:
-            if rule.each_concepts and (stage.table, rule.each) in unfolded:
-                elements = f"(SELECT e.*, k.outcome FROM {elements_table(stage, str(rule.each))} e "
+        for each, named in _of_elements(stage).items():
+            if (stage.table, each) in unfolded:
+                elements = f"(SELECT e.*, k.outcome FROM {elements_table(stage, each)} e "
                 elements += f"JOIN {stage.keys} k USING (n))"
-                named = [(f"{rule.rule.name}.{one.name}", one) for one in rule.each_concepts.values()]
                 sources.append(_keyed(stage, elements, named))
     if not sources:
         return
@@ -69,6 +68,42 @@ def note_unmapped(work: duckdb.DuckDBPyConnection, stages: Sequence[Stage], unfo
             WHERE NOT (s.is_value AND r.is_result)
             GROUP BY ALL"""
     )
+
+
+def _of_elements(stage: Stage) -> dict[str, list[tuple[str, ConceptPlan]]]:
+    """The named concepts by the elements that they are read from: equal ones once, where all codes go."""
+    found: dict[str, dict[tuple[object, ...], tuple[str, ConceptPlan]]] = {}
+    for plan in sorted(stage.plan.rules, key=lambda one: not one.rule.unmapped):
+        for one in plan.each_concepts.values():
+            same = (one.name, one.concept.sources)
+            found.setdefault(str(plan.each), {}).setdefault(same, (f"{plan.rule.name}.{one.name}", one))
+    return {each: list(named.values()) for each, named in found.items()}
+
+
+def note_unlisted(work: duckdb.DuckDBPyConnection, stages: Sequence[Stage], found: Found) -> None:
+    """The work list, too: codes of short lists (`lookup` with `local: true`) that neither list nor site's map knows."""
+    codes = []
+    for stage in stages:
+        for plan in stage.plan.rules:
+            # a rule that writes where another one could not reads the codes that the other has noted
+            if plan.each or plan.unless or not found.unlisted(stage, plan):
+                continue
+            for one in plan.unlisted:
+                element = quote(f"{plan.rule.name}.{one.column}")
+                codes.append(
+                    f"SELECT s.n, s.site, {quote(stage.resource)} AS type, {element} AS element, {one.given} AS code "
+                    f"FROM {stage.narrow('s.n, s.site', one.test, plan.when or '')} s "
+                    f"WHERE {one.test}{f' AND ({plan.when})' if plan.when else ''}"
+                )
+    if codes:
+        work.execute(
+            f"""INSERT INTO lin.unmapped
+                SELECT n, site, type, element, 'BLINA_' || site, code, NULL, count(*)
+                FROM ({" UNION ALL ".join(codes)}) s
+                WHERE NOT EXISTS (SELECT 1 FROM vocab.code_map m WHERE m.site = s.site AND m.source_code = s.code
+                                  AND m.source_vocabulary_id = 'BLINA_' || s.site)
+                GROUP BY ALL"""
+        )
 
 
 def _keyed(stage: Stage, source: str, named: Sequence[tuple[str, ConceptPlan]]) -> str:

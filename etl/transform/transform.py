@@ -20,6 +20,7 @@ from etl.transform.account import (
     count_outcomes,
     count_unresolved,
     leave_out_the_rowless,
+    note_unlisted,
     note_unmapped,
 )
 from etl.transform.concepts import (
@@ -46,6 +47,7 @@ from etl.transform.write import (
     fill_tables,
     index_rows,
     no_rows,
+    note_last_visits,
     unfold_elements,
     write_precision,
     write_rule,
@@ -162,6 +164,7 @@ def transform(
     write_precision(work, writing.written, found.partial(present))
     leave_out_the_rowless(work, present)
     note_unmapped(work, present, unfolded)
+    note_unlisted(work, present, found)
     _keep_imputed_dates_in_life(work)
     note_links(work, present)
     return Transformed(
@@ -233,8 +236,11 @@ class _Writing:
         if not self.found.fires(stage, plan, self.routes, self.routed):
             return no_rows(stage, plan, rule_id)
         indexed = not plan.each and plan.rule.table in self.looked_up
-        done = write_rule(self.work, stage, plan, rule_id, self.routes, rows_of, indexed=indexed)
-        if indexed:
+        unlisted = self.found.unlisted(stage, plan)
+        if plan.reads_last_visit:
+            note_last_visits(self.work, self.written)
+        done = write_rule(self.work, stage, plan, rule_id, self.routes, rows_of, indexed=indexed, unlisted=unlisted)
+        if indexed and done.rows:
             index_rows(self.work, done, parts=self.found.any(stage, "parts"))
         return done
 
