@@ -18,11 +18,12 @@ from etl.store import insert_frame
 from etl.transform.concepts import load_lookups, load_systems_and_units
 from etl.transform.macros import create_macros, say_data_until
 from etl.transform.persons import map_persons
-from etl.transform.plan import Plan, RulePlan, followed_column
+from etl.transform.plan import Plan, followed_column
 from etl.transform.planner import Planner
 from etl.transform.references import index_targets, processing_order, resolve_references
 from etl.transform.rule_planner import RulePlanner
 from etl.transform.stage import Stage, read_stage, supersede_by_identifier
+from etl.transform.told import note_unlisted, tell_of_codes
 from etl.transform.write import WrittenRule, attach_concepts, concept_table, elements_table, write_rule
 
 
@@ -100,6 +101,7 @@ def transform(
     load_systems_and_units(work, mappings.folder)
     work.execute("CREATE TABLE stage.deleted (site VARCHAR, resource_type VARCHAR, id VARCHAR, before_n BIGINT)")
     insert_frame(work, "stage.deleted", landed.deleted)
+    work.execute("CREATE TABLE stage.told (note VARCHAR, n BIGINT)")
     present = [stage for stage in stages if landed.shards.get(stage.resource)]
     for stage in present:
         progress(f"read {stage.resource}")
@@ -146,6 +148,8 @@ def _noted(work: duckdb.DuckDBPyConnection, stages: Sequence[Stage]) -> dict[str
         for note, n in rows:
             name = f"{stage.resource}: {note}"
             counts[name] = counts.get(name, 0) + int(n)
+    for name, n in work.execute("SELECT note, sum(n)::BIGINT FROM stage.told GROUP BY 1").fetchall():
+        counts[str(name)] = int(n)
     return dict(sorted(counts.items()))
 
 
@@ -225,6 +229,7 @@ def _write(work: duckdb.DuckDBPyConnection, stage: Stage, rule_ids: dict[tuple[s
         written.append(done)
     _leave_out_the_rowless(work, stage, written)
     _note_unmapped(work, stage, concept_tables)
+    tell_of_codes(work, stage, concept_tables)
     return written
 
 
@@ -241,9 +246,15 @@ def _leave_out_the_rowless(work: duckdb.DuckDBPyConnection, stage: Stage, writte
 def _note_unmapped(work: duckdb.DuckDBPyConnection, stage: Stage, concept_tables: dict[str, str]) -> None:
     """The work list: source codes of the resources that are kept without a standard concept, with their counts."""
     values = {one.column for one in stage.plan.concepts.values() if one.concept.kind == "value"}
+    claimed = {
+        plan.concepts[plan.rule.concept].column: plan.claimed
+        for plan in stage.plan.rules
+        if plan.rule.unmapped and plan.rule.concept in plan.concepts
+    }
     for column, table in concept_tables.items():
         source = f'SELECT n, site, outcome, "{column}" AS c FROM {stage.table}'
-        _note_one(work, stage, column.removeprefix("c_"), source, table, is_value=column in values)
+        one = _Coded(column.removeprefix("c_"), source, table, column in values, claimed.get(column, ()))
+        _note_one(work, stage, one)
     seen: set[tuple[object, ...]] = set()
     for plan in sorted(stage.plan.rules, key=lambda one: not one.rule.unmapped):
         for concept in plan.each_concepts.values():
@@ -256,37 +267,37 @@ def _note_unmapped(work: duckdb.DuckDBPyConnection, stage: Stage, concept_tables
                 f'SELECT n, site, k.outcome, e."{concept.column}" AS c FROM {elements} JOIN {stage.keys} k USING (n)'
             )
             name, is_value = f"{plan.rule.name}.{concept.name}", concept.concept.kind == "value"
-            _note_one(work, stage, name, source, concept_table(stage, plan, concept), is_value=is_value)
-        _note_unlisted(work, stage, plan)
+            taken = plan.claimed if plan.rule.unmapped and plan.rule.concept == concept.name else ()
+            _note_one(work, stage, _Coded(name, source, concept_table(stage, plan, concept), is_value, taken))
+        note_unlisted(work, stage, plan)
 
 
-def _note_unlisted(work: duckdb.DuckDBPyConnection, stage: Stage, plan: RulePlan) -> None:
-    """The work list, too: codes of short lists (`lookup` with `local: true`) that neither list nor site's map knows."""
-    for one in plan.unlisted if not (plan.each or plan.unless) else ():
-        listed = ", ".join(quote(code) for code in one.listed)
-        work.execute(
-            f"""INSERT INTO lin.unmapped
-                SELECT s.site, {quote(stage.resource)}, {quote(f"{plan.rule.name}.{one.column}")}, 'BLINA_' || s.site,
-                       {one.given}, NULL, count(*)
-                FROM {stage.table} s
-                WHERE s.outcome IS NULL AND {one.given} NOT IN ({listed}) AND ({plan.when or "true"})
-                  AND NOT EXISTS (SELECT 1 FROM vocab.code_map m WHERE m.site = s.site AND m.source_code = {one.given}
-                                  AND m.source_vocabulary_id = 'BLINA_' || s.site)
-                GROUP BY ALL"""
-        )
+@dataclass(frozen=True)
+class _Coded:
+    """A coded element: its name, the SELECT of its coding sets, their resolved table, the domains that rules take."""
+
+    element: str
+    source: str
+    table: str
+    is_value: bool
+    claimed: tuple[str, ...]
 
 
-def _note_one(
-    work: duckdb.DuckDBPyConnection, stage: Stage, element: str, source: str, table: str, *, is_value: bool
-) -> None:
-    """A text value with a digit in it is a result, no code; a code that a map sends to "None" has been looked at."""
-    result = r"r.source_value = r.source_name AND regexp_matches(r.code, '\p{Nd}')" if is_value else "false"
+def _note_one(work: duckdb.DuckDBPyConnection, stage: Stage, one: _Coded) -> None:
+    """What became concept 0: no standard concept, or one of a domain that no rule takes.
+
+    A text value with a digit in it is a result, no code; a code that a map sends to "None" has been looked at.
+    """
+    domains = ", ".join(quote(domain) for domain in one.claimed)
+    homeless = f"len(list_filter(r.targets, lambda o: o.domain IN ({domains}))) = 0" if domains else "false"
+    has_digit = r"r.source_value = r.source_name AND regexp_matches(r.code, '\p{Nd}')"
+    result = has_digit if one.is_value else "false"
     work.execute(
         f"""INSERT INTO lin.unmapped
-            SELECT s.site, {quote(stage.resource)}, {quote(element)}, r.vocabulary, coalesce(r.source_value, r.code),
-                   r.source_name, count(*)
-            FROM ({source}) s JOIN {table} r ON r.k = hash(s.site, s.c)
-            WHERE s.outcome IS NULL AND r.standard = 0 AND NOT ({result})
+            SELECT s.site, {quote(stage.resource)}, {quote(one.element)}, r.vocabulary,
+                   coalesce(r.source_value, r.code), r.source_name, count(*)
+            FROM ({one.source}) s JOIN {one.table} r ON r.k = hash(s.site, s.c)
+            WHERE s.outcome IS NULL AND (r.standard = 0 OR {homeless}) AND NOT ({result})
               AND NOT EXISTS (SELECT 1 FROM vocab.code_map m WHERE m.source_vocabulary_id = r.vocabulary
                               AND m.source_code = r.code AND m.site IN (s.site, '') AND m.target_vocabulary_id = 'None')
             GROUP BY ALL"""
