@@ -90,7 +90,8 @@ class FormWords:
             return self._reference(form)
         if not isinstance(form, dict):
             return Said(f"always {self._constant(form)}")
-        return self._form(form)
+        said = self._form(form)
+        return Said(f"{form['why']}: {said.words}", said.path, said.lookup) if "why" in form else said
 
     def _form(self, form: dict[str, Any]) -> Said:
         if "lookup" in form:
@@ -128,7 +129,7 @@ class FormWords:
         return Said(f"as {form['as']}" if "as" in form else "as it is", self.paths(paths))
 
     def _lookup(self, form: dict[str, Any]) -> Said:
-        inner = {key: value for key, value in form.items() if key not in {"lookup", "default", "local"}}
+        inner = {key: value for key, value in form.items() if key not in {"lookup", "default", "local", "why"}}
         default = form.get("default")
         if isinstance(default, dict):
             other = self._form(default).words

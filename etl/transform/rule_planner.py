@@ -220,7 +220,7 @@ class RulePlanner:
             raise PathError(
                 f"lookup {name!r}: no mappings/codes/{name}.csv{did_you_mean(name, list(self.planner.lookups))}"
             )
-        inner = {key: value for key, value in form.items() if key not in {"lookup", "default", "local"}}
+        inner = {key: value for key, value in form.items() if key not in {"lookup", "default", "local", "why"}}
         given = f"CAST({self._form(inner, column)} AS VARCHAR)"
         default = "NULL" if form.get("default") is None else self._form(form["default"], column)
         if form.get("local"):

@@ -20,7 +20,6 @@ from etl.transform.account import (
     count_outcomes,
     count_unresolved,
     leave_out_the_rowless,
-    note_unlisted,
     note_unmapped,
 )
 from etl.transform.concepts import (
@@ -42,6 +41,7 @@ from etl.transform.probe import Found, look
 from etl.transform.references import index_targets, processing_order, read_references, resolve_references
 from etl.transform.rule_planner import RulePlanner
 from etl.transform.stage import Stage, coded, read_stage, settle_versions, supersede_by_identifier
+from etl.transform.told import note_unlisted, tell_of_codes
 from etl.transform.write import (
     WrittenRule,
     fill_tables,
@@ -171,7 +171,7 @@ def transform(
         outcomes=count_outcomes(work, present),
         incomplete_rows=incomplete,
         reversed_ends=reversed_ends,
-        noted=count_notes(work, present, found),
+        noted=dict(sorted((count_notes(work, present, found) | tell_of_codes(work, present)).items())),
         data_until=until,
         unresolved_references=count_unresolved(work, present),
     )

@@ -237,6 +237,8 @@ def odd() -> dict[str, bytes]:
         _observation("year-one", weight, child, effectiveDateTime="0001-01-01", valueQuantity=kilograms),
         _observation("future", weight, child, effectiveDateTime="2099-01-01", valueQuantity=kilograms),
         _observation("negative", _code(LOINC, "11555-0"), child, valueQuantity={"value": -3.5e-7, "unit": "mmol/L"}),
+        _observation("drug-as-test", _code(RXNORM, "11202"), child, valueInteger=1),
+        _observation("long-code", _code("http://x.example", "字" * 60), child, valueInteger=1),
         _observation("unknown-status", weight, child, status="unknown", valueQuantity=kilograms),
         _observation("by-device", weight, "Device/d1", valueQuantity=kilograms),
         {"resourceType": "Encounter", "id": "no-period", "status": "finished", "subject": {"reference": child},

@@ -30,8 +30,8 @@ WHY = {
     "P12a": "the guide's optional observation for known URLs is not written: no URL is known (DECISIONS 36, rejected)",
 }
 GUIDES_CONCEPTS = [
-    # id, name, domain, vocabulary, code, standard: printed by the guide, absent from ../shared/vocabulary; ICD-9-CM 496
-    # no id is printed, so this is ours
+    # id, name, domain, vocabulary, code, standard: printed by the guide, absent from ../shared/vocabulary;
+    # of ICD-9-CM 496 no id is printed, so this is ours
     (37396387, "No known allergy", "Observation", "SNOMED", "716186003", "S"),
     (4167462, "Allergy to benzylpenicillin", "Observation", "SNOMED", "294499007", ""),
     (439224, "Allergy to drug", "Observation", "SNOMED", "(not printed)", "S"),
@@ -99,7 +99,7 @@ def _examples() -> list[dict[str, Any]]:
         *({"resourceType": "Practitioner", "id": one} for one in ("attending-surgeon", "resident-physician")),
         _example("p12f-condition-negated-nlp", id="P12f", onsetDateTime="2024-03-15"),
         _example("x-encounter-identifier", "Encounter", id="X1", status="finished", period={"start": "2024-03-15"},
-                 **{"class": {"code": "AMB"}}, **subject),
+                 subject=subject["subject"]) | {"class": {"code": "AMB"}},
     ]  # fmt: skip
 
 
