@@ -269,6 +269,8 @@ class RulePlanner:
         if name in self.rule.concepts or name in mapping.concepts:
             return self._concept_part(name, part)
         one = mapping.fields.get(name)
+        if one is None and name == "last_visit" and mapping.resource != "Patient":
+            raise PathError("$last_visit is known in the rules of Patient only")  # increments look for it there
         if one is None and name in _ALWAYS:
             return _ALWAYS[name]
         if one is None:
