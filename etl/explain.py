@@ -219,9 +219,9 @@ class _Explanation:
             yield self._source(str(source), source_id, number, origin.site)
         if source_id and source_id != number:
             yield self._concept(source_id)
-        form = rule.columns.get(name)
-        if isinstance(form, dict) and "lookup" in form:
-            yield f"code list mappings/codes/{form['lookup']}.csv"
+        lists = dict.fromkeys(_code_lists(rule.columns.get(name)))
+        if lists:
+            yield f"code list {', '.join(f'mappings/codes/{one}.csv' for one in lists)}"
         elif source is not None and number:
             yield self._how(str(source), source_id, number, origin.site)
         yield self._concept(number) if number else _without(rule, name)
@@ -303,6 +303,15 @@ def _routing(rule: Rule) -> Iterator[str]:
     """The columns that hold the concept by which the rule routes."""
     forms = (f"${rule.concept}.standard", f"${rule.concept}")
     return (name for name, form in rule.columns.items() if rule.concept and form in forms)
+
+
+def _code_lists(form: ColumnForm) -> Iterator[str]:
+    """The names of the code lists in which a column's form looks, in the order in which they are asked."""
+    if isinstance(form, dict):
+        if "lookup" in form:
+            yield str(form["lookup"])
+        for inner in (*(form.get("first") or ()), *(form.get(key) for key in ("value", "then", "default", "else"))):
+            yield from _code_lists(inner)
 
 
 def _without(rule: Rule, column: str) -> str:

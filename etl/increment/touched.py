@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 import etl.cdm
 from etl.mapping.fhirpath_sql import quote
 from etl.transform.stage import Stage
+from etl.transform.transform import number_rules
 
 _SAME_AGAIN = "same content again"
 
@@ -100,20 +101,28 @@ _TWINS = """
 
 @dataclass(frozen=True)
 class _Roles:
-    """Resource types by the part they play in a mapping."""
+    """Resource types by the part they play in a mapping; the numbers of the rules that bear a last visit's day."""
 
     followed: str
     referrers: str
     unique: str
+    visits: str
+    dated_rules: str
 
     @staticmethod
     def of(stages: Sequence[Stage]) -> "_Roles":
         plans = [stage.plan for stage in stages]
+        numbers = number_rules(stages)
+        dated = [numbers[stage.table, plan.rule.name]
+                 for stage in stages for plan in stage.plan.rules if plan.reads_last_visit]  # fmt: skip
         return _Roles(
             followed=_list(follow.to for plan in plans for follow in plan.follows.values()),
             referrers=_list(one.referrer for plan in plans for one in plan.referrals.values()),
             unique=_list(stage.resource for stage in stages if stage.plan.mapping.unique_by),
-        )
+            visits=_list(stage.resource for stage in stages
+                         if any(one.rule.table == "visit_occurrence" for one in stage.plan.rules)),
+            dated_rules=", ".join(map(str, dated)) or "-1",
+        )  # fmt: skip
 
 
 class Touched:
@@ -126,6 +135,8 @@ class Touched:
         self._roles = _Roles.of(stages)
         unique = f"{self._roles.unique}, 'Patient'" if persons_by_identifier else self._roles.unique
         self._twin_types = unique
+        visited = _VISITED.format(visits=self._roles.visits)
+        self._dated = _DATED.format(records=_RECORDS.format(keys=visited), rules=self._roles.dated_rules)
 
     def find_changed(self) -> int:
         """Makes `changed`; gives back how many resources that are."""
@@ -146,8 +157,11 @@ class Touched:
         )
         work.execute(_MEANINGS)
         work.execute(_MEANT)
+        # to what refers to a Patient without a person it matters why there is none
         came_or_went = """SELECT site, type, id FROM chg.changed EXCEPT SELECT site, type, id FROM chg.known
-                          UNION SELECT site, type, id FROM chg.deleted"""
+                          UNION SELECT site, type, id FROM chg.deleted
+                          UNION SELECT site, type, id FROM chg.changed WHERE type = 'Patient'
+                            AND (site, id) NOT IN (SELECT (site, fhir_id) FROM old.person_source)"""
         self._touch(_READERS.format(keys=came_or_went))
         self._touch(_READERS.format(keys=f"SELECT * FROM chg.changed WHERE type IN ({roles.followed})"))
         self._touch(
@@ -164,7 +178,7 @@ class Touched:
 
     def widen(self) -> int:
         """Adds the readers of what the transform gave another row, person or birth; gives back how many are new."""
-        added = self._touch(_READERS.format(keys=_OTHERWISE))
+        added = self._touch(f"{_READERS.format(keys=_OTHERWISE)} UNION {self._dated}")
         return added + (self._settle() if added else 0)
 
     def touch_rows(self, table: str, rows: str, rule_ids: Sequence[int]) -> None:
@@ -200,20 +214,23 @@ class Touched:
     def _settle(self) -> int:
         """Adds what shares a fate with what is touched, until no more is found; gives back how many were added.
 
-        The other records of a Patient, resources with the same business identifier (one of them counts), and
-        resources that wrote the same row.
+        The other records of a Patient, resources with the same business identifier (one of them counts), resources
+        that wrote the same row, and Patients with a row that bears the day of the last visit.
         """
         patients = "SELECT * FROM chg.touched WHERE type = 'Patient'"
         twins = _TWINS.format(keys="touched", types=self._twin_types)
         total = 0
-        while added := self._touch(f"{_RECORDS.format(keys=patients)} UNION {twins} UNION {_SAME_ROW}"):
+        while added := self._touch(
+            f"{_RECORDS.format(keys=patients)} UNION {twins} UNION {_SAME_ROW} UNION {self._dated}"
+        ):
             total += added
         return total
 
     def _find_needed(self) -> None:
         self._work.execute("CREATE OR REPLACE TABLE chg.needed AS FROM chg.touched")
         forward = _FORWARD.format(own="chg.touched", kinds="true")
-        self._need(f"{forward} UNION {_REFERRERS}")
+        visits = _VISITS.format(visits=self._roles.visits)
+        self._need(f"{forward} UNION {_REFERRERS} UNION {visits}")
         kinds = (
             f"(r.to_type = r.resource_type OR r.to_type IN ('Patient', {self._roles.followed}) "
             f"OR r.resource_type IN ({self._roles.referrers}))"
@@ -262,6 +279,38 @@ _REFERRERS = """
     SELECT r.site, r.resource_type, r.fhir_id FROM old.reference r
     JOIN chg.touched k ON k.site = r.site AND k.type = r.to_type AND k.id = r.to_id
     WHERE starts_with(r.element, 'back_')
+"""
+
+# All visits of a touched Patient: one of them is the last.
+_VISITS = """
+    SELECT r.site, r.resource_type, r.fhir_id FROM old.reference r
+    JOIN chg.touched k ON k.site = r.site AND k.type = r.to_type AND k.id = r.to_id
+    WHERE r.to_type = 'Patient' AND r.resource_type IN ({visits})
+    UNION
+    SELECT m.site, m.type, m.id FROM chg.meant m
+    JOIN chg.touched k ON k.site = m.site AND k.type = m.to_type AND k.id = m.to_id
+    WHERE m.to_type = 'Patient' AND m.type IN ({visits})
+"""
+
+# The Patients of touched visits: then, by what came, and (after a transform) now.
+_VISITED = """
+    SELECT r.site, r.to_id AS id FROM old.reference r
+    JOIN chg.touched t ON t.site = r.site AND t.type = r.resource_type AND t.id = r.fhir_id
+    WHERE t.type IN ({visits}) AND r.to_type = 'Patient'
+    UNION
+    SELECT m.site, m.to_id FROM chg.meant m JOIN chg.touched t ON t.site = m.site AND t.type = m.type AND t.id = m.id
+    WHERE t.type IN ({visits}) AND m.to_type = 'Patient'
+    UNION
+    SELECT r.site, r.to_id FROM lin.reference r
+    JOIN chg.touched t ON t.site = r.site AND t.type = r.resource_type AND t.id = r.fhir_id
+    WHERE t.type IN ({visits}) AND r.to_type = 'Patient'
+"""
+
+# All records of these persons from which a rule made rows that bear the day of the last visit.
+_DATED = """
+    SELECT l.site, l.resource_type, l.fhir_id FROM old.cdm_row c JOIN old.lineage_resource l USING (resource_no)
+    JOIN ({records}) p(site, type, id) ON p.site = l.site AND p.type = l.resource_type AND p.id = l.fhir_id
+    WHERE c.rule_id IN ({rules})
 """
 
 # Deaths have no key of their own: two resources may tell of the same one.

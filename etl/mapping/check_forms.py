@@ -29,7 +29,8 @@ STATEMENTS = frozenset(
 _SOURCES = ("DECISIONS ", "THEMIS", "HL7 guide")
 _KINDS = ("code", "value", "unit")
 _FORM_KEYS = (
-    "lookup path first_of as default field value text first reference to row_of when_set when then plus_days use why"
+    "lookup path first_of as default local field value text first reference to row_of when_set when then plus_days "
+    "if_known named else use why"
 ).split()
 _COLUMN_KINDS = {
     "VARCHAR": frozenset({"text", "number", "integer", "boolean", "date", "datetime"}),
@@ -40,8 +41,15 @@ _COLUMN_KINDS = {
     "DATE": frozenset({"date"}),
     "TIMESTAMP": frozenset({"datetime"}),
 }
-_FIXED_KINDS = {"lookup": "concept", "text": "text", "row_of": "id", "reference": "id", "plus_days": "date"}
-_ALWAYS = {"site": "text", "data_until": "date"}
+_FIXED_KINDS = {
+    "lookup": "concept",
+    "if_known": "concept",
+    "text": "text",
+    "row_of": "id",
+    "reference": "id",
+    "plus_days": "date",
+}
+_ALWAYS = {"site": "text", "data_until": "date", "last_visit": "date"}
 _CONCEPT_PARTS = {
     "": "concept",
     "standard": "concept",
@@ -49,7 +57,14 @@ _CONCEPT_PARTS = {
     "value": "concept",
     "unit_default": "concept",
 }
-_DATE_PARTS = {"date": "date", "datetime": "datetime", "year": "integer", "month": "integer", "day": "integer"}
+_DATE_PARTS = {
+    "date": "date",
+    "datetime": "datetime",
+    "midnight": "datetime",
+    "year": "integer",
+    "month": "integer",
+    "day": "integer",
+}
 
 
 class FormCheck:
@@ -210,11 +225,14 @@ class FormCheck:
             self._problem(("rules", rule.name, "domain"), "needs the concept whose domain is meant")
 
     def _check_unmapped(self) -> None:
-        """Of the rules that share the codes of a concept exactly one takes those without a standard concept."""
+        """Of the rules that share the codes of a concept one takes those without a standard concept, or several do
+        that are told apart by `when`."""
         for (each, _), rules in self._by_concept().items():
-            takers = [rule.name for rule in rules if rule.unmapped]
-            for name in takers[1:]:
-                self._problem(("rules", name, "unmapped"), f"{takers[0]} takes the codes without a concept already")
+            takers = [rule for rule in rules if rule.unmapped]
+            for first, other in combinations(takers, 2):
+                if not (first.when and other.when and _spaceless(first.when) != _spaceless(other.when)):
+                    message = f"{first.name} takes the codes without a concept already"
+                    self._problem(("rules", other.name, "unmapped"), message)
             said = any(f"rules.{rule.name}.unmapped" in self.mapping.places for rule in rules)
             if not takers and not said:
                 where = f"the elements of {each}" if each else "the resource"

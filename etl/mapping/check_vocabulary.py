@@ -197,7 +197,13 @@ def constants(form: ColumnForm) -> Iterator[int]:
     if isinstance(form, int) and not isinstance(form, bool):
         yield form
     elif isinstance(form, dict):
-        inner: list[Any] = [form.get("default"), form.get("value"), form.get("then"), *(form.get("first") or [])]
+        inner: list[Any] = [
+            form.get("default"),
+            form.get("value"),
+            form.get("then"),
+            form.get("else"),
+            *(form.get("first") or []),
+        ]
         for one in inner:
             yield from constants(one)
 

@@ -17,9 +17,9 @@ def coding_set(translator: Translator, value: Value) -> str:
     if value.many:
         raise PathError("a concept is read from one element; say .first() or .where(...).first()")
     if kind == "CodeableConcept":
-        return _as_set(
-            _codings(translator, translator.translate("coding", value)), translator.translate("text", value).sql
-        )
+        codings = translator.translate("coding", value)
+        text = translator.translate("text", value).sql
+        return _as_set(_codings(translator, codings), f"coalesce({text}, {_words_alone(translator, codings)})")
     if kind == "Quantity":
         system, code, unit = (translator.translate(name, value).sql for name in ("system", "code", "unit"))
         return _as_set(f"(CASE WHEN {code} IS NOT NULL THEN [{_one(system, code, unit, 'NULL')}] END)", unit)
@@ -49,6 +49,15 @@ def _codings(translator: Translator, value: Value) -> str:
     )
     kept = f"list_filter({_listed(value)}, lambda {each}: {code} IS NOT NULL)"
     return f"list_transform({kept}, lambda {each}: {_one(system, code, display, user)})"
+
+
+def _words_alone(translator: Translator, value: Value) -> str:
+    """SQL of the first display that stands without a code: it is all that was said, so it counts as the text."""
+    each = translator.variable()
+    one = Value(each, "Coding", many=False, need=value.need)
+    code, display = (translator.translate(name, one).sql for name in ("code", "display"))
+    kept = f"list_filter({_listed(value)}, lambda {each}: {code} IS NULL AND {display} IS NOT NULL)[1]"
+    return translator.translate("display", Value(f"({kept})", "Coding", many=False, need=value.need)).sql
 
 
 def _listed(value: Value) -> str:

@@ -21,7 +21,7 @@ CASTS = ("text", "number", "integer", "boolean", "date", "datetime")
 _TOP = "resource purpose departs_from unique_by fields concepts skip reject report require rules extends why".split()
 _FIELD = "path first_of as reference to required follow referred_by why".split()
 _CONCEPT = "from prefer fan_out kind vocabulary why".split()
-_RULE = "table for_each concept domain unmapped when concepts columns why".split()
+_RULE = "table for_each concept domain unmapped when unless_row_of concepts columns why".split()
 
 
 @dataclass(frozen=True)
@@ -75,6 +75,7 @@ class Rule:
     when: str | None = None
     for_each: str | None = None
     concepts: dict[str, Concept] = field(default_factory=dict)
+    unless_row_of: str | None = None
 
 
 @dataclass(frozen=True)
@@ -246,4 +247,5 @@ def _rule(name: str, content: dict[str, Any]) -> Rule:
         when=content.get("when"),
         for_each=content.get("for_each"),
         concepts=_concepts(content.get("concepts")),
+        unless_row_of=content.get("unless_row_of"),
     )

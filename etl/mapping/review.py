@@ -84,6 +84,7 @@ class _Sheet:
         parts += [
             self._departures(),
             self._outcomes(),
+            self._policies(),
             self._read(),
             *map(self._rule, mapping.rules.values()),
             self._cases(),
@@ -111,6 +112,20 @@ class _Sheet:
             words = f"when a newer resource of the site has the same {_code(self.mapping.unique_by)}"
             rows.append(("skipped", f"*{reason}*", words, self._tested_reason(reason)))
         return _section("Resources that give no row", ("fate", "counted under", "rule", "tested by"), rows)
+
+    def _policies(self) -> str:
+        """Entries and rules that count only under some options of a policy, also those that are off by default."""
+        written = yaml.safe_load(self.mapping.file.read_text(encoding="utf-8"))
+        entries = [(f"{verb}: *{one['reason']}*", one.get("policy")) for verb in ("reject", "skip")
+                   for one in written.get(verb) or ()]  # fmt: skip
+        entries += [(f"rule `{name}`", one.get("policy")) for name, one in (written.get("rules") or {}).items()]
+        rows = [
+            (what, f"`{name}`", " or ".join(option) if isinstance(option, list) else str(option))
+            for what, policy in entries
+            for name, option in (policy or {}).items()
+        ]
+        heads = ("what", "counts only while the policy", "is")
+        return _section("Switched by a policy (mappings/policies.yaml)", heads, rows)
 
     def _read(self) -> str:
         words = FormWords(self.mapping, None, self.names)

@@ -18,12 +18,17 @@ _PARTS = {
     "unit_default_source": "unit that the code map assumes for {0}, as UCUM code",
     "date": "day of {0}, local to the site",
     "datetime": "local time of {0}; empty if the source has only a day",
+    "midnight": "midnight, where {0} is a day without a time",
     "precision": "how precise {0} is",
     "year": "year of {0}",
     "month": "month of {0}",
     "day": "day of the month of {0}",
 }
-_ALWAYS = {"site": "the name of the site", "data_until": "the day until which the data reaches (data lock)"}
+_ALWAYS = {
+    "site": "the name of the site",
+    "data_until": "the day until which the data reaches (data lock)",
+    "last_visit": "the first day of the person's last visit",
+}
 _VALUE_STANDARD = "standard concept of {0}, empty if there is no {0}"
 
 
@@ -74,7 +79,8 @@ class FormWords:
         if rule.concept and rule.domains:
             each += f" whose `${rule.concept}` has a standard concept of domain {' or '.join(rule.domains)}"
             each += ", or none at all (concept 0, on the work list)" if rule.unmapped else ""
-        return f"{each}{f', when `{rule.when}`' if rule.when else ''}."
+        unless = f"; not where rule `{rule.unless_row_of}` wrote a row" if rule.unless_row_of else ""
+        return f"{each}{f', when `{rule.when}`' if rule.when else ''}{unless}."
 
     def column(self, form: ColumnForm) -> Said:
         """A column's rule."""
@@ -84,11 +90,15 @@ class FormWords:
             return self._reference(form)
         if not isinstance(form, dict):
             return Said(f"always {self._constant(form)}")
-        return self._form(form)
+        said = self._form(form)
+        return Said(f"{form['why']}: {said.words}", said.path, said.lookup) if "why" in form else said
 
     def _form(self, form: dict[str, Any]) -> Said:
         if "lookup" in form:
             return self._lookup(form)
+        if "if_known" in form:
+            other = self.column(form.get("else")).words
+            return Said(f"{form['if_known']} ({form['named']}) where the loaded vocabulary has it, else {other}")
         if "when_set" in form:
             return Said(f"{self._constant(form['value'])} where {form['when_set']} has a value")
         if "when" in form:
@@ -119,11 +129,19 @@ class FormWords:
         return Said(f"as {form['as']}" if "as" in form else "as it is", self.paths(paths))
 
     def _lookup(self, form: dict[str, Any]) -> Said:
-        inner = {key: value for key, value in form.items() if key not in {"lookup", "default"}}
+        inner = {key: value for key, value in form.items() if key not in {"lookup", "default", "local", "why"}}
         default = form.get("default")
-        other = "empty" if default is None else self._constant(default)
+        if isinstance(default, dict):
+            other = self._form(default).words
+        else:
+            other = "empty" if default is None else self._constant(default)
+        site = ", else in the site's code map" if form.get("local") else ""
         name = form["lookup"]
-        return Said(f"looked up; else {other}", self._form(inner).path, f"[{name}](../codes/{name}.csv)")
+        return Said(
+            f"looked up{site}; else {other}{' and on the work list' if site else ''}",
+            self._form(inner).path,
+            f"[{name}](../codes/{name}.csv)",
+        )
 
     def _first(self, said: list[Said]) -> Said:
         return Said(

@@ -1,6 +1,7 @@
 """What became of everything: the fate of each resource, codes without a concept, references to nothing, notes."""
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 import duckdb
 import polars as pl
@@ -35,50 +36,89 @@ def leave_out_the_rowless(work: duckdb.DuckDBPyConnection, stages: Sequence[Stag
         )
 
 
-def note_unmapped(work: duckdb.DuckDBPyConnection, stages: Sequence[Stage], unfolded: set[tuple[str, str]]) -> None:
-    """The work list: source codes of the resources that are kept without a standard concept, with their counts.
+@dataclass(frozen=True)
+class _Coded:
+    """A coded element by the name that the work list gives it, with the domains that rules take its codes to.
 
-    A text value with a digit in it is a result, no code; a code that a map sends to "None" has been looked at.
+    No domains: the element's codes need no table.
     """
-    sources = []
+
+    element: str
+    plan: ConceptPlan
+    claimed: tuple[str, ...]
+
+
+def note_unmapped(work: duckdb.DuckDBPyConnection, stages: Sequence[Stage], unfolded: set[tuple[str, str]]) -> None:
+    """The work list: source codes of the resources that are kept and became concept 0, with their counts.
+
+    They have no standard concept, or one of a domain that no rule takes. A text value with a digit in it is a result,
+    no code; a code that a map sends to "None" has been looked at.
+    """
+    sources = [(stage, _joined(stage), of) for stage in stages if (of := _of_resources(stage))]
     for stage in stages:
-        columns = coded(stage.plan)
-        if columns:
-            sources.append(
-                _keyed(stage, _joined(stage), [(one.removeprefix("c_"), plan) for one, plan in columns.items()])
-            )
-        for rule in stage.plan.rules:
-            if rule.each_concepts and (stage.table, rule.each) in unfolded:
-                elements = f"(SELECT e.*, k.outcome FROM {elements_table(stage, str(rule.each))} e "
-                elements += f"JOIN {stage.keys} k USING (n))"
-                named = [(f"{rule.rule.name}.{one.name}", one) for one in rule.each_concepts.values()]
-                sources.append(_keyed(stage, elements, named))
+        for each, of in _of_elements(stage).items():
+            if (stage.table, each) in unfolded:
+                elements = f"(SELECT e.*, k.outcome FROM {elements_table(stage, each)} e JOIN {stage.keys} k USING (n))"
+                sources.append((stage, elements, of))
     if not sources:
         return
+    claims = {one: number for number, one in enumerate({one.claimed: 0 for _, _, of in sources for one in of})}
+    keyed = " UNION ALL ".join(_keyed(stage, source, of, claims) for stage, source, of in sources)
+    taken = ", ".join(
+        f"({number}, [{', '.join(quote(domain) for domain in domains)}]::VARCHAR[])"
+        for domains, number in claims.items()
+    )
     work.execute(
         f"""INSERT INTO lin.unmapped
             WITH missing AS (
-              SELECT k, vocabulary, coalesce(source_value, code) AS source_code, source_name, code,
+              SELECT k, claim, vocabulary, coalesce(source_value, code) AS source_code, source_name, code,
                      source_value = source_name AND regexp_matches(code, '\\p{{Nd}}') AS is_result
-              FROM stage.concepts c WHERE standard = 0
+              FROM stage.concepts c, (VALUES {taken}) d (claim, domains)
+              WHERE (standard = 0 OR (len(domains) > 0 AND NOT
+                     list_has_any(list_transform(targets, lambda one: one.domain), domains)))
                 AND NOT EXISTS (SELECT 1 FROM vocab.code_map m WHERE m.source_vocabulary_id = c.vocabulary
                                 AND m.source_code = c.code AND m.site IN (c.site, '')
                                 AND m.target_vocabulary_id = 'None'))
             SELECT s.n, s.site, s.type, s.element, r.vocabulary, r.source_code, r.source_name, count(*)
-            FROM ({" UNION ALL ".join(sources)}) s JOIN missing r ON r.k = s.k
+            FROM ({keyed}) s JOIN missing r ON r.k = s.k AND r.claim = s.claim
             WHERE NOT (s.is_value AND r.is_result)
             GROUP BY ALL"""
     )
 
 
-def _keyed(stage: Stage, source: str, named: Sequence[tuple[str, ConceptPlan]]) -> str:
-    """SELECT of n, site, type, element, is_value and k: the coded elements of the resources that are kept."""
-    elements = ", ".join(quote(name) for name, _ in named)
-    values = ", ".join("true" if one.concept.kind == "value" else "false" for _, one in named)
-    keys = ", ".join(f'"{one.key}"' for _, one in named)
+def _of_resources(stage: Stage) -> list[_Coded]:
+    """The coded elements of the resource itself."""
+    claimed = {
+        plan.concepts[plan.rule.concept].column: plan.claimed
+        for plan in stage.plan.rules
+        if plan.rule.unmapped and plan.rule.concept in plan.concepts
+    }
+    return [
+        _Coded(column.removeprefix("c_"), one, claimed.get(column, ())) for column, one in coded(stage.plan).items()
+    ]
+
+
+def _of_elements(stage: Stage) -> dict[str, list[_Coded]]:
+    """Those of the elements of `for_each`, by their column: what several rules read once, where all codes go."""
+    found: dict[str, dict[tuple[object, ...], _Coded]] = {}
+    for plan in sorted(stage.plan.rules, key=lambda one: not one.rule.unmapped):
+        for one in plan.each_concepts.values():
+            claimed = plan.claimed if plan.rule.unmapped and plan.rule.concept == one.name else ()
+            same = (one.name, one.concept.sources)
+            here = found.setdefault(str(plan.each), {})
+            here.setdefault(same, _Coded(f"{plan.rule.name}.{one.name}", one, claimed))
+    return {each: list(of.values()) for each, of in found.items()}
+
+
+def _keyed(stage: Stage, source: str, of: Sequence[_Coded], claims: dict[tuple[str, ...], int]) -> str:
+    """SELECT of n, site, type, element, is_value, claim and k: the coded elements of the resources that are kept."""
+    elements = ", ".join(quote(one.element) for one in of)
+    values = ", ".join("true" if one.plan.concept.kind == "value" else "false" for one in of)
+    claimed = ", ".join(str(claims[one.claimed]) for one in of)
+    keys = ", ".join(f'"{one.plan.key}"' for one in of)
     return (
-        f"SELECT n, site, {quote(stage.resource)} AS type, unnest([{elements}]) AS element, "
-        f"unnest([{values}]) AS is_value, unnest([{keys}]) AS k FROM {source} WHERE outcome IS NULL"
+        f"SELECT n, site, {quote(stage.resource)} AS type, unnest([{elements}]) AS element, unnest([{values}]) AS "
+        f"is_value, unnest([{claimed}]) AS claim, unnest([{keys}]) AS k FROM {source} WHERE outcome IS NULL"
     )
 
 
@@ -120,7 +160,7 @@ def count_notes(work: duckdb.DuckDBPyConnection, stages: Sequence[Stage], found:
         for note, n in rows:
             name = f"{stage.resource}: {note}"
             counts[name] = counts.get(name, 0) + int(n)
-    return dict(sorted(counts.items()))
+    return counts
 
 
 def count_unresolved(work: duckdb.DuckDBPyConnection, stages: Sequence[Stage]) -> pl.DataFrame:

@@ -1,9 +1,9 @@
 """Source codes to concepts, once per distinct coding set.
 
-One source coding is chosen per element: one that leads to a standard concept before one that does not, then by the
-mapping's vocabulary priority, then the more specific before its parent, then `userSelected`, then the order written
-(DECISIONS 4). A code map of the site goes
-before the vocabulary's own `Maps to`, because somebody reviewed it for this hospital.
+One source coding is chosen per element: one that leads to a standard concept before one that does not, a code before
+the text, then by the mapping's vocabulary priority, then the more specific before its parent, then `userSelected`, then
+the order written (DECISIONS 4). A code map of the site goes before the vocabulary's own `Maps to`, because somebody
+reviewed it for this hospital.
 """
 
 import csv
@@ -20,6 +20,9 @@ from etl.mapping.language import Concept
 from etl.store import insert_frame
 from etl.transform.plan import FAN_OUT_TABLES, RulePlan, way_of
 from etl.vocabulary import find_meanings, normalise_code
+
+_TEXT = 1_000_000
+"""The place of a text among the codings of a set: after all of them."""
 
 
 @dataclass(frozen=True)
@@ -109,7 +112,7 @@ def resolve_concepts(work: duckdb.DuckDBPyConnection, columns: Sequence[CodedCol
                    targets[1].domain AS domain, coalesce(targets, []) AS targets, value_id::BIGINT AS value,
                    unit_id::BIGINT AS unit_default, unit_code AS unit_default_source
             FROM (SELECT *, row_number() OVER (PARTITION BY k ORDER BY (len(targets) > 0) DESC NULLS LAST,
-                         {_PREFERENCE}, has_child, coalesce("user", false) DESC, place) AS choice
+                         place = {_TEXT}, {_PREFERENCE}, has_child, coalesce("user", false) DESC, place) AS choice
                   FROM (SELECT r.*, w.prefer, EXISTS (SELECT 1 FROM children c WHERE c.k = r.k AND c.place = r.place)
                                AS has_child
                         FROM resolved r JOIN ways w USING (way)))
@@ -119,8 +122,8 @@ def resolve_concepts(work: duckdb.DuckDBPyConnection, columns: Sequence[CodedCol
 
 _PREFERENCE = """coalesce(least(nullif(list_position(prefer, vocabulary_id), 0),
                  CASE WHEN starts_with(vocabulary_id, 'BLINA_') THEN nullif(list_position(prefer, 'local'), 0) END),
-                 len(prefer) + 1)"""
-"""The place of a vocabulary in the mapping's order; `local` is any local one, what is not named comes last."""
+                 len(prefer) + 1 + starts_with(vocabulary_id, 'BLINA_')::INTEGER)"""
+"""The place of a vocabulary in the mapping's order: as listed, then those not listed, then local ones (DECISIONS 4)."""
 
 
 def _say_ways(work: duckdb.DuckDBPyConnection, concepts: Sequence[Concept]) -> None:
@@ -132,10 +135,15 @@ def _say_ways(work: duckdb.DuckDBPyConnection, concepts: Sequence[Concept]) -> N
     if concepts:
         rows = ", ".join(
             f"({number}, {quote(way_of(one))}, {quote(one.kind)}, "
-            f"{quote(one.vocabulary) if one.vocabulary else 'NULL'}, {_texts(one.prefer)})"
+            f"{quote(one.vocabulary) if one.vocabulary else 'NULL'}, {_texts(_listed(one))})"
             for number, one in enumerate(concepts)
         )
         work.execute(f"INSERT INTO ways VALUES {rows}")
+
+
+def _listed(concept: Concept) -> Sequence[str]:
+    """The vocabularies in the mapping's order; `local` at its end is where local codes stand anyway."""
+    return concept.prefer[:-1] if concept.prefer[-1:] == ("local",) else concept.prefer
 
 
 def route_of(plan: RulePlan) -> Route | None:
@@ -201,7 +209,7 @@ def _candidates(work: duckdb.DuckDBPyConnection) -> None:
     """`candidates`: every coding of every set, and the text as a local code."""
     # The text beside a coded value is what somebody wrote about the patient; beside a code of a test it names the test.
     work.execute(
-        """CREATE OR REPLACE TEMP TABLE candidates AS
+        f"""CREATE OR REPLACE TEMP TABLE candidates AS
             SELECT k, way, site, place, raw, raw AS code, name, "user", is_text,
                    CASE WHEN (is_text OR a.system IS NULL) AND kind = 'unit' THEN 'UCUM'
                         WHEN is_text THEN 'BLINA_' || site
@@ -213,7 +221,7 @@ def _candidates(work: duckdb.DuckDBPyConnection) -> None:
                   FROM (SELECT k, way, site, kind, vocabulary, c.text AS text, unnest(c.codings) AS coding,
                                generate_subscripts(c.codings, 1) AS place FROM sets JOIN ways USING (way))
                   UNION ALL
-                  SELECT k, way, site, kind, vocabulary, 1000000, NULL, c.text, c.text, false, true
+                  SELECT k, way, site, kind, vocabulary, {_TEXT}, NULL, c.text, c.text, false, true
                   FROM sets JOIN ways USING (way) WHERE c.text IS NOT NULL) a
             LEFT JOIN stage.systems v ON v.system = a.system"""
     )

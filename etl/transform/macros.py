@@ -1,7 +1,8 @@
 """SQL functions that every transform uses: FHIR dates in a site's time zone, and the keys of rows.
 
 A FHIR date says how precise it is by its length. A partial date becomes the first day of its period (DECISIONS 40); an
-instant is converted to the site's zone before its day is taken; a time without offset is read in the site's zone.
+instant is converted to the site's zone before its day is taken; a time without offset is read in the site's zone; a
+leap second counts as the second before it.
 """
 
 from datetime import date
@@ -15,14 +16,17 @@ _MACROS = (
     """CREATE OR REPLACE MACRO fhir_local(s, zone) AS
          CASE WHEN length(s) <= 10 THEN NULL
               WHEN right(s, 1) IN ('Z', 'z') OR left(right(s, 6), 1) IN ('+', '-')
-                THEN timezone(zone, TRY_CAST(s AS TIMESTAMPTZ))
-              ELSE TRY_CAST(s AS TIMESTAMP) END""",
+                THEN timezone(zone, coalesce(TRY_CAST(s AS TIMESTAMPTZ),
+                                             TRY_CAST(replace(s, ':60', ':59') AS TIMESTAMPTZ)))
+              ELSE coalesce(TRY_CAST(s AS TIMESTAMP), TRY_CAST(replace(s, ':60', ':59') AS TIMESTAMP)) END""",
     """CREATE OR REPLACE MACRO fhir_date(s, zone) AS
          CASE length(s) WHEN 10 THEN TRY_CAST(s AS DATE)
                         WHEN 7 THEN TRY_CAST(s || '-01' AS DATE)
                         WHEN 4 THEN TRY_CAST(s || '-01-01' AS DATE)
                         ELSE CAST(fhir_local(s, zone) AS DATE) END""",
     """CREATE OR REPLACE MACRO fhir_datetime(s, zone) AS fhir_local(s, zone)""",
+    """CREATE OR REPLACE MACRO fhir_midnight(s, zone) AS
+         CASE WHEN length(s) = 10 THEN TRY_CAST(s AS TIMESTAMP) END""",
     """CREATE OR REPLACE MACRO fhir_without_zone(s) AS
          length(s) > 10 AND s[-1] NOT IN ('Z', 'z') AND s[-6] NOT IN ('+', '-')""",
     """CREATE OR REPLACE MACRO fhir_precision(s, zone) AS

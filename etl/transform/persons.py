@@ -16,11 +16,13 @@ from etl.transform.stage import Stage
 def map_persons(work: duckdb.DuckDBPyConnection, stages: Sequence[Stage], link_systems: Sequence[str]) -> None:
     """Fills `stage.person_map` (site, id, person_id, canonical) and `lin.person_source`.
 
+    Patients that a rule skips or the source deleted stand in the map without a person (`left_out`): what refers to them
+    is skipped, too.
     Stage tables of Patient must have `patient_links` (reference texts), `patient_replaced` and `ids` (identifiers).
     """
     work.execute(
         "CREATE TABLE stage.person_map (site VARCHAR, id VARCHAR, canonical_site VARCHAR, canonical_id VARCHAR, "
-        "person_id BIGINT, canonical BOOLEAN)"
+        "person_id BIGINT, canonical BOOLEAN, left_out BOOLEAN)"
     )
     if not stages:
         return
@@ -42,6 +44,10 @@ def map_persons(work: duckdb.DuckDBPyConnection, stages: Sequence[Stage], link_s
              person_id = row_key(canonical_site, 'Patient', canonical_id, 'person', '')"""
     )
     work.execute("INSERT INTO lin.person_source SELECT person_id, site, id, canonical FROM stage.person_map")
+    left_out = " UNION ALL ".join(
+        f"SELECT site, id, true FROM {stage.read} WHERE newest AND starts_with(fate, 'skipped|')" for stage in stages
+    )
+    work.execute(f"INSERT INTO stage.person_map (site, id, left_out) {left_out}")
     work.execute("DROP TABLE patients")
 
 

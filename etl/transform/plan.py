@@ -7,6 +7,7 @@ patient is in a plan; plans can be printed.
 
 from dataclasses import dataclass, field
 
+from etl.mapping.fhirpath_sql import quote
 from etl.mapping.language import Concept, ResourceMapping, Rule
 from etl.mapping.schema import Need
 
@@ -26,6 +27,10 @@ REFERENCED_TABLES = {
     "Device": "device_exposure",
 }
 """The table that a reference to a resource means when the column's own name does not say it."""
+
+
+LAST_VISIT = "lv.day"
+"""SQL of the day of the person's last visit, where the rule's rows are joined with `stage.last_visits`."""
 
 
 @dataclass(frozen=True)
@@ -100,12 +105,30 @@ class Lookup:
 
 
 @dataclass(frozen=True)
+class Unlisted:
+    """A code (`given`, SQL) that a column looks up: if it is none of `listed`, the site's code map is asked.
+
+    What that does not know either goes to the work list.
+    """
+
+    column: str
+    given: str
+    listed: tuple[str, ...]
+
+    @property
+    def test(self) -> str:
+        """SQL that is true of a code that the list lacks."""
+        return f"{self.given} NOT IN ({', '.join(quote(code) for code in self.listed)})"
+
+
+@dataclass(frozen=True)
 class RulePlan:
     """One rule as SQL.
 
     `columns` holds SQL in terms of `s` (the resource's stage row), `e` (the element of `for_each`), `r_<concept>` (its
-    row of `stage.concepts`), `t` (the routed target), `i_<n>` for looked-up references and `l_<n>` for rows of another
-    rule. `each` is the stage column with the elements, which rules of the same `for_each` share.
+    row of `stage.concepts`), `t` (the routed target), `i_<n>` for looked-up references, `l_<n>` for rows of another
+    rule, `u_<n>` for codes in the site's map and `lv` for the person's last visit. `each` is the stage column with the
+    elements, which rules of the same `for_each` share. `unless` (SQL) is true where another rule has no row.
     """
 
     rule: Rule
@@ -118,6 +141,18 @@ class RulePlan:
     links: tuple[str, ...]
     precisions: dict[str, tuple[str, str]]
     claimed: tuple[str, ...]
+    unlisted: tuple[Unlisted, ...] = ()
+    unless: str | None = None
+
+    @property
+    def reads_last_visit(self) -> bool:
+        """Whether a column bears the day of the person's last visit."""
+        return any(LAST_VISIT in sql for sql in self.columns.values())
+
+    @property
+    def condition(self) -> str | None:
+        """SQL of what must hold for a row, None when nothing must."""
+        return " AND ".join(filter(None, (self.when, self.unless))) or None
 
 
 @dataclass

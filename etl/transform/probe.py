@@ -37,6 +37,10 @@ class Found:
             return True
         return route.unmapped and (plan.each is not None or self.any(stage, f"none {plan.rule.concept}"))
 
+    def unlisted(self, stage: Stage, plan: RulePlan) -> bool:
+        """Whether a rule meets a code that its short list lacks, so that the site's code map must be asked."""
+        return bool(plan.unlisted) and (plan.each is not None or self.any(stage, f"unlisted {plan.rule.name}"))
+
     def partial(self, stages: Sequence[Stage]) -> set[tuple[str, str]]:
         """(stage table, field) pairs in which a date is known to the year or month only, or a time lacks an offset."""
         return {
@@ -70,6 +74,8 @@ def _asked(stage: Stage) -> dict[str, str]:
             tests[f"each {plan.each}"] = f'len(s."{plan.each}") > 0'
             continue
         tests[f"rule {plan.rule.name}"] = plan.when or "true"
+        if plan.unlisted:
+            tests[f"unlisted {plan.rule.name}"] = " OR ".join(one.test for one in plan.unlisted)
         concept = plan.concepts.get(plan.rule.concept or "")
         if concept and plan.rule.unmapped:
             tests[f"none {concept.name}"] = f's."{concept.key}" IS NULL'

@@ -145,6 +145,7 @@ def _persons(stage: Stage) -> tuple[list[str], list[str]]:
     ]
     checks = [f"({plan.missing})"] + [
         f"CASE WHEN s.\"r_{one.name}\" IS NULL THEN 'rejected|missing {one.name}' "
+        f"WHEN p{number}.left_out THEN 'skipped|person is left out' "
         f"WHEN p{number}.person_id IS NULL THEN 'rejected|{one.name} not found' END"
         for number, one in enumerate(persons)
         if one.required
@@ -158,12 +159,19 @@ def _persons(stage: Stage) -> tuple[list[str], list[str]]:
 
 
 def processing_order(stages: Sequence[Stage]) -> list[Stage]:
-    """The types, those that others refer to first; types that refer to each other in alphabetical order."""
+    """The types, those that others refer to first; types that refer to each other in alphabetical order.
+
+    Nobody waits for Patient, whose keys are known from `stage.person_map`; what bears the day of the last visit waits
+    for the types that write visits.
+    """
     kinds = {stage.resource for stage in stages}
+    visits = {one.resource for one in stages if any(p.rule.table == "visit_occurrence" for p in one.plan.rules)}
     waits: dict[str, set[str]] = {kind: set() for kind in kinds}
     for stage in stages:
         targets = {to for reference in stage.plan.references.values() for to in reference.to}
-        waits[stage.resource] |= (targets & kinds) - {stage.resource}
+        if any(plan.reads_last_visit for plan in stage.plan.rules):
+            targets |= visits
+        waits[stage.resource] |= (targets & kinds) - {stage.resource, "Patient"}
     order: list[str] = []
     while len(order) < len(waits):
         ready = sorted(kind for kind in waits if kind not in order and waits[kind] <= set(order))

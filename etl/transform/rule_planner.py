@@ -8,7 +8,16 @@ import etl.cdm
 from etl.errors import did_you_mean
 from etl.mapping.fhirpath_sql import PathError, Value, quote
 from etl.mapping.language import ColumnForm, Rule
-from etl.transform.plan import REFERENCED_TABLES, ConceptPlan, Lookup, RulePlan, concept_alias, way_of
+from etl.transform.plan import (
+    LAST_VISIT,
+    REFERENCED_TABLES,
+    ConceptPlan,
+    Lookup,
+    RulePlan,
+    Unlisted,
+    concept_alias,
+    way_of,
+)
 from etl.transform.planner import CAST_SQL, Elements, Planner
 
 CONCEPT_PARTS = (
@@ -21,9 +30,9 @@ CONCEPT_PARTS = (
     "unit_default",
     "unit_default_source",
 )
-_ALWAYS = {"site": "s.site", "data_until": "data_until()"}
-"""References that every mapping has: the site's name, and the day until which the data reaches."""
-DATE_PARTS = ("date", "datetime", "precision", "year", "month", "day")
+_ALWAYS = {"site": "s.site", "data_until": "data_until()", "last_visit": LAST_VISIT}
+"""References that every mapping has: the site's name, the day until which the data reaches, the person's last visit."""
+DATE_PARTS = ("date", "datetime", "midnight", "precision", "year", "month", "day")
 
 
 class RulePlanner:
@@ -40,6 +49,7 @@ class RulePlanner:
         self.lookups: dict[str, Lookup] = {}
         self.links: list[str] = []
         self.precisions: dict[str, tuple[str, str]] = {}
+        self.unlisted: list[Unlisted] = []
 
     def build(self) -> RulePlan:
         """The rule's plan."""
@@ -51,12 +61,13 @@ class RulePlanner:
         when = self._place("w", self.planner.translator.condition(rule.when, self.at)) if rule.when else None
         if rule.concept:
             self._concept(rule.concept)
+        unless = f"{self._row_of(rule.unless_row_of)} IS NULL" if rule.unless_row_of else None
         columns = self._columns()
         if rule.for_each:
             self.planner.elements[rule.for_each].read_into(self.planner.plan.expressions)
         return RulePlan(
             rule, when, self.each, columns, self.used, self.each_concepts, self.lookups, tuple(self.links),
-            self.precisions, self._claimed(),
+            self.precisions, self._claimed(), tuple(self.unlisted), unless,
         )  # fmt: skip
 
     def _enter_element(self) -> None:
@@ -148,6 +159,7 @@ class RulePlanner:
             return str(form)
         verbs: dict[str, Callable[[], str]] = {
             "lookup": lambda: self._lookup(form, column),
+            "if_known": lambda: self._if_known(form, column),
             "when_set": lambda: self._when_set(str(form["when_set"]), str(form["value"])),
             "when": lambda: self._when(str(form["when"]), form["then"], column),
             "plus_days": lambda: self._plus_days(form["plus_days"], column),
@@ -208,11 +220,27 @@ class RulePlanner:
             raise PathError(
                 f"lookup {name!r}: no mappings/codes/{name}.csv{did_you_mean(name, list(self.planner.lookups))}"
             )
-        inner = {key: value for key, value in form.items() if key not in {"lookup", "default"}}
+        inner = {key: value for key, value in form.items() if key not in {"lookup", "default", "local", "why"}}
         given = f"CAST({self._form(inner, column)} AS VARCHAR)"
-        default = form.get("default")
+        default = "NULL" if form.get("default") is None else self._form(form["default"], column)
+        if form.get("local"):
+            if not {"path", "first_of", "field"} & inner.keys():
+                raise PathError("local: the code must be read by a path or from a field")
+            default = f"coalesce(u_{len(self.unlisted)}.concept_id, {default})"
+            self.unlisted.append(Unlisted(column, given, tuple(table)))
         cases = " ".join(f"WHEN {quote(code)} THEN {concept}" for code, concept in table.items())
-        return f"(CASE {given} {cases} ELSE {'NULL' if default is None else default} END)"
+        return f"(CASE {given} {cases} ELSE {default} END)"
+
+    def _if_known(self, form: dict[str, Any], column: str) -> str:
+        """A concept id that is used only if the loaded vocabulary has it, standard and by this name; else another."""
+        concept, name = int(form["if_known"]), str(form.get("named", ""))
+        if not name:
+            raise PathError("if_known: needs `named`, the concept's name, so that a wrong id is not believed")
+        other = self._form(form.get("else"), column)
+        return (
+            f"coalesce((SELECT concept_id FROM vocab.concept WHERE concept_id = {concept} AND standard_concept = 'S' "
+            f"AND invalid_reason IS NULL AND lower(concept_name) = {quote(name.lower())}), {other})"
+        )
 
     def _reference(self, form: dict[str, Any], column: str) -> str:
         to = form["to"] if isinstance(form.get("to"), list) else [form.get("to")]
@@ -241,6 +269,8 @@ class RulePlanner:
         if name in self.rule.concepts or name in mapping.concepts:
             return self._concept_part(name, part)
         one = mapping.fields.get(name)
+        if one is None and name == "last_visit" and mapping.resource != "Patient":
+            raise PathError("$last_visit is known in the rules of Patient only")  # increments look for it there
         if one is None and name in _ALWAYS:
             return _ALWAYS[name]
         if one is None:

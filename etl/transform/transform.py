@@ -41,11 +41,13 @@ from etl.transform.probe import Found, look
 from etl.transform.references import index_targets, processing_order, read_references, resolve_references
 from etl.transform.rule_planner import RulePlanner
 from etl.transform.stage import Stage, coded, read_stage, settle_versions, supersede_by_identifier
+from etl.transform.told import note_unlisted, tell_of_codes
 from etl.transform.write import (
     WrittenRule,
     fill_tables,
     index_rows,
     no_rows,
+    note_last_visits,
     unfold_elements,
     write_precision,
     write_rule,
@@ -162,13 +164,14 @@ def transform(
     write_precision(work, writing.written, found.partial(present))
     leave_out_the_rowless(work, present)
     note_unmapped(work, present, unfolded)
+    note_unlisted(work, present, found)
     _keep_imputed_dates_in_life(work)
     note_links(work, present)
     return Transformed(
         outcomes=count_outcomes(work, present),
         incomplete_rows=incomplete,
         reversed_ends=reversed_ends,
-        noted=count_notes(work, present, found),
+        noted=dict(sorted((count_notes(work, present, found) | tell_of_codes(work, present)).items())),
         data_until=until,
         unresolved_references=count_unresolved(work, present),
     )
@@ -233,8 +236,11 @@ class _Writing:
         if not self.found.fires(stage, plan, self.routes, self.routed):
             return no_rows(stage, plan, rule_id)
         indexed = not plan.each and plan.rule.table in self.looked_up
-        done = write_rule(self.work, stage, plan, rule_id, self.routes, rows_of, indexed=indexed)
-        if indexed:
+        unlisted = self.found.unlisted(stage, plan)
+        if plan.reads_last_visit:
+            note_last_visits(self.work, self.written)
+        done = write_rule(self.work, stage, plan, rule_id, self.routes, rows_of, indexed=indexed, unlisted=unlisted)
+        if indexed and done.rows:
             index_rows(self.work, done, parts=self.found.any(stage, "parts"))
         return done
 

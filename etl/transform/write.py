@@ -13,7 +13,7 @@ import duckdb
 import etl.cdm
 from etl.mapping.fhirpath_sql import quote
 from etl.transform.concepts import CodedColumn, Route, key_of, route_of
-from etl.transform.plan import ConceptPlan, RulePlan, concept_alias
+from etl.transform.plan import LAST_VISIT, ConceptPlan, RulePlan, concept_alias
 from etl.transform.stage import Stage
 
 
@@ -67,11 +67,12 @@ def unfold_elements(work: duckdb.DuckDBPyConnection, stage: Stage, each: str) ->
 
 def write_rule(
     work: duckdb.DuckDBPyConnection, stage: Stage, plan: RulePlan, rule_id: int, routes: dict[Route, int],
-    rows_of: dict[str, WrittenRule], *, indexed: bool,
+    rows_of: dict[str, WrittenRule], *, indexed: bool, unlisted: bool,
 ) -> WrittenRule:  # fmt: skip
     """Makes a rule's rows; `rows_of` holds the rules of the type that were written before, for `row_of`.
 
-    `indexed`: whether `index_rows` will be asked for them.
+    `indexed`: whether `index_rows` will be asked for them; `unlisted`: whether any resource has a code for which a
+    short list sends to the site's code map.
     """
     rule = plan.rule
     table = f'stage."{stage.name}_rows_{rule.name}"'
@@ -81,26 +82,28 @@ def write_rule(
         selected = {key: _key_sql(stage, plan)} | {name: sql for name, sql in selected.items() if name != key}
     elif rule.table == "person":
         selected |= {key: "s.k_person"}
-    joins = _joins(stage, plan, routes, rows_of)
+    joins = _joins(stage, plan, routes, rows_of, unlisted=unlisted)
     columns = "".join(f', {sql} AS "{column}"' for column, sql in selected.items())
     landed = "s.n AS _n" + (", s.site AS _site, s.id AS _id" if indexed else "")
     source = " ".join([f"{stage.narrow(landed, columns, plan.when or '', *joins)} s", *joins])
     required = [name for name in etl.cdm.required_columns(rule.table) if name in selected]
     lacking = " OR ".join(f'"{name}" IS NULL' for name in required) or "false"
-    work.execute(
+    made = work.execute(
         f"CREATE TABLE {table} AS SELECT *, {lacking} AS _lacking FROM ("
-        f"SELECT {landed}{columns} FROM {source}{f' WHERE {plan.when}' if plan.when else ''})"
-    )
+        f"SELECT {landed}{columns} FROM {source}{f' WHERE {plan.condition}' if plan.condition else ''})"
+    ).fetchone()
+    if made == (0,):
+        return no_rows(stage, plan, rule_id)
     return WrittenRule(rule_id, stage, plan, table, key, tuple(name for name in selected if name != "_key"))
 
 
 def no_rows(stage: Stage, plan: RulePlan, rule_id: int) -> WrittenRule:
-    """The answer of a rule that none of the resources can fire."""
+    """The answer of a rule that gave no row, or that none of the resources can fire."""
     return WrittenRule(rule_id, stage, plan, "", etl.cdm.ROW_KEYS.get(plan.rule.table, "_key"), ())
 
 
 def _joins(
-    stage: Stage, plan: RulePlan, routes: dict[Route, int], rows_of: dict[str, WrittenRule]
+    stage: Stage, plan: RulePlan, routes: dict[Route, int], rows_of: dict[str, WrittenRule], *, unlisted: bool
 ) -> list[str]:  # fmt: skip
     """What a rule's rows are joined from, beside the resource: elements, targets, concepts, references, other rows."""
     joins = []
@@ -122,7 +125,18 @@ def _joins(
         f'AND {alias}.type = s."rt_{lookup.reference}" AND {alias}.id = s."ri_{lookup.reference}"'
         for alias, lookup in plan.lookups.items()
     ]
+    mapped = _SITE_CODES if unlisted else "(SELECT NULL AS site, NULL AS code, NULL::BIGINT AS concept_id WHERE false)"
+    joins += [
+        f"LEFT JOIN {mapped} u_{number} ON u_{number}.site = s.site AND u_{number}.code = {one.given}"
+        for number, one in enumerate(plan.unlisted)
+    ]
+    if LAST_VISIT in said:
+        joins.append("LEFT JOIN stage.last_visits lv ON lv.person_id = s.k_person")
     return joins + [_link(number, rows_of[link]) for number, link in enumerate(plan.links)]
+
+
+_SITE_CODES = """(SELECT site, source_code AS code, min(target_concept_id) AS concept_id FROM vocab.code_map
+    WHERE source_vocabulary_id = 'BLINA_' || site AND target_concept_id != 0 GROUP BY ALL)"""
 
 
 def _link(number: int, other: WrittenRule) -> str:
@@ -147,6 +161,11 @@ def index_rows(work: duckdb.DuckDBPyConnection, done: WrittenRule, *, parts: boo
     `parts`: whether any resource of the type says that it is a part of another one.
     """
     stage, kind = done.stage, quote(done.stage.resource)
+    if done.cdm_table == "visit_occurrence" and parts:  # a part that is a visit of its own counts to no whole one
+        work.execute(
+            f"DELETE FROM stage.ids WHERE table_name = 'visit_occurrence' AND type = {kind} "
+            f"AND (site, id) IN (SELECT (_site, _id) FROM {done.rows} WHERE NOT _lacking)"
+        )
     work.execute(
         f'INSERT INTO stage.ids SELECT {quote(done.cdm_table)}, _site, {kind}, _id, min("{done.key}") '
         f"FROM {done.rows} WHERE NOT _lacking GROUP BY _site, _id"
@@ -202,6 +221,17 @@ def fill_tables(work: duckdb.DuckDBPyConnection, written: Sequence[WrittenRule])
     return _counted(work, filled)
 
 
+def note_last_visits(work: duckdb.DuckDBPyConnection, written: Sequence[WrittenRule]) -> None:
+    """Makes `stage.last_visits` (person_id, day) from the finished rows of the rules that write visits."""
+    visits = [one.rows for one in written if one.cdm_table == "visit_occurrence" and one.rows]
+    rows = " UNION ALL ".join(f"SELECT person_id, visit_start_date FROM {table} WHERE NOT _lacking" for table in visits)
+    nothing = "SELECT NULL::BIGINT AS person_id, NULL::DATE AS visit_start_date WHERE false"
+    work.execute(
+        f"CREATE TABLE IF NOT EXISTS stage.last_visits AS SELECT person_id, max(visit_start_date) AS day "
+        f"FROM ({rows or nothing}) GROUP BY person_id"
+    )
+
+
 def _quoted(names: Sequence[str]) -> list[str]:
     return [f'"{name}"' for name in names]
 
@@ -229,7 +259,10 @@ def _counted(work: duckdb.DuckDBPyConnection, written: Sequence[WrittenRule]) ->
         pairs = [(start, end) for start, end, _ in _ends(one.cdm_table) if {start, end} <= set(one.columns)]
         found = [f'count(*) FILTER (NOT _lacking AND "{end}" < "{start}")' for start, end in pairs]
         ends = f"greatest({', '.join(found)})" if found else "0"
-        counts.append(f"SELECT count(*) FILTER (_lacking) AS lacking, {ends} AS ends FROM {one.rows}")
+        # another rule writes what a rule named by `unless_row_of` could not
+        stood_in = any(other.rule.unless_row_of == one.plan.rule.name for other in one.stage.plan.rules)
+        lacking = "0" if stood_in else "count(*) FILTER (_lacking)"
+        counts.append(f"SELECT {lacking} AS lacking, {ends} AS ends FROM {one.rows}")
     row = work.execute(f"SELECT sum(lacking), sum(ends) FROM ({' UNION ALL '.join(counts)})").fetchone()
     return (int(row[0]), int(row[1])) if row else (0, 0)
 

@@ -36,7 +36,7 @@ def test_a_row_leads_to_its_resource_rule_paths_and_chain_of_concepts(hospital: 
         "condition_concept_id: standard concept of $code, 0 if none; from code",
         "onset.ofType(dateTime)",
         "(the source gave only the month)",
-        "code list mappings/codes/condition_category.csv",
+        "code list mappings/codes/reported_by_patient.csv, mappings/codes/condition_category.csv",
         "source 'D64.99' → source concept 201 ICD10CM D64.99 Anemia, billed [Condition] → Maps to → standard",
         "standard concept 102 SNOMED 900002 Anemia of the small hospital [Condition] → table condition_occurrence",
     ):

@@ -150,7 +150,8 @@ def test_a_looser_policy_lifts_its_reason() -> None:
 
 
 def test_parts_of_visits_are_details_or_visits() -> None:
-    assert _outcomes("parts_of_visits", "visit_detail", "Encounter")[1] == {"visit_occurrence", "visit_detail"}
+    details = {"visit_occurrence", "visit_detail", "part_alone"}
+    assert _outcomes("parts_of_visits", "visit_detail", "Encounter")[1] == details
     assert _outcomes("parts_of_visits", "flatten", "Encounter")[1] == {"visit_occurrence", "visit_of_part"}
 
 
@@ -186,10 +187,9 @@ def _runner() -> ModuleType:
 @pytest.fixture(scope="module")
 def covered(tmp_path_factory: pytest.TempPathFactory) -> Covered:
     runner = _runner()
-    mappings = _mappings()
     done = Covered()
     for group in runner._groups(runner.CASES):
-        found = runner._run(tmp_path_factory.mktemp("covered"), group, mappings)
+        found = runner._run(tmp_path_factory.mktemp("covered"), group, runner.mappings_for(group))
         for case in group:
             types = {one["id"]: one["resourceType"] for one in case.content["given"] if "id" in one}
             for table, rows in found.rows[case.name].items():
@@ -204,20 +204,27 @@ def covered(tmp_path_factory: pytest.TempPathFactory) -> Covered:
     return done
 
 
-def test_every_rule_writes_a_row_in_some_case(covered: Covered) -> None:
-    every = {(kind, rule) for kind, mapping in _mappings().base.items() for rule in mapping.rules}
+@pytest.mark.parametrize("policy", [(), *SWITCHED])
+def test_every_rule_writes_a_row_in_some_case(covered: Covered, policy: tuple[str, ...]) -> None:
+    every = {(kind, rule) for kind, mapping in _mappings(*policy).base.items() for rule in mapping.rules}
     assert sorted(every - covered.rules) == []
+
+
+@pytest.mark.parametrize(("name", "option"), SWITCHED)
+def test_every_other_option_of_a_policy_has_a_case_of_its_own(name: str, option: str) -> None:
+    cases = [yaml.safe_load(path.read_text(encoding="utf-8")) for path in CASES.rglob("*.yaml")]
+    assert [case["title"] for case in cases if (case.get("policies") or {}).get(name) == option]
 
 
 def test_every_reason_to_write_nothing_is_met_in_some_case(covered: Covered) -> None:
     lacking = []
-    for mapping in _mappings().base.values():
+    for mapping in (one for policy in [(), *SWITCHED] for one in _mappings(*policy).base.values()):
         wanted = {one.reason for one in (*mapping.skip, *mapping.reject)} | {
             f"missing {name}" for name in mapping.require
         }
         met = covered.reasons.get(mapping.file.stem, set())
         lacking += [f"{mapping.resource}: {reason}" for reason in sorted(wanted - met)]
-    assert lacking == []
+    assert sorted(set(lacking)) == []
 
 
 def test_there_are_enough_cases_and_a_third_is_about_what_is_not_written() -> None:

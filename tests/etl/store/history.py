@@ -49,7 +49,9 @@ class History:
             if kind != "Observation" or newest is None or newest["code"] != WEIGHT:
                 continue
             patient = _newest(self._arrived.get(("Patient", newest["_patient"]), []))
-            if newest["status"] == "final" and patient is not None and "_odd" not in newest:
+            if patient is None or "_out" in patient:
+                continue
+            if newest["status"] == "final" and "_odd" not in newest:
                 found[one] = newest["valueQuantity"]["value"]
         return found
 
@@ -133,8 +135,12 @@ class History:
         link = [{"other": {"reference": f"Patient/{other}"}, "type": "seealso"}]
         links = self._sometimes(0.15, link=link) if other != one else {}
         dead = self._sometimes(0.2, deceasedDateTime="2024-11-02")
+        born = self._sometimes(0.95, birthDate=birth) or {"_out": True}  # without a year of birth it is rejected
+        told = self._sometimes(0.6, extension=[_RACES])
+        if self._random.random() < 0.1:
+            told = {"extension": [_ANIMAL], "_out": True}  # it is left out
         return self._base(
-            "Patient", one, birthDate=birth, gender=self._random.choice(("male", "female")), **links, **dead
+            "Patient", one, gender=self._random.choice(("male", "female")), **links, **dead, **{**born, **told}
         )
 
     def _encounter(self, one: str) -> dict[str, Any]:
@@ -142,10 +148,12 @@ class History:
         part_of = {"partOf": {"reference": f"Encounter/{part}"}} if int(part) < int(one) else {}
         kept = part_of if self._random.random() < 0.4 else {}
         end = self._sometimes(0.6, end="2024-12-01")
+        start = f"2024-{self._random.randrange(1, 12):02d}-03"
+        kind = self._random.choice(("IMP", "IMP", "IMP", "AMB", "ours"))
         return self._base(
             "Encounter", one, status=self._random.choice(("finished", "in-progress")),
-            **{"class": {"system": "http://terminology.hl7.org/CodeSystem/v3-ActCode", "code": "IMP"}},
-            subject=self._to("Patient", 8), period={"start": "2024-02-03", **end},
+            **{"class": {"system": "http://terminology.hl7.org/CodeSystem/v3-ActCode", "code": kind}},
+            subject=self._to("Patient", 8), period={"start": start, **end},
             serviceProvider=self._to("Organization", 3), **kept,
         )  # fmt: skip
 
@@ -225,6 +233,22 @@ class History:
             code={"coding": [{"system": "http://snomed.info/sct", "code": "23719005"}]},
             encounter=self._to("Encounter", 16),
         )  # fmt: skip
+
+
+_ANIMAL = {
+    "url": "http://hl7.org/fhir/StructureDefinition/patient-animal",
+    "extension": [{"url": "species", "valueCodeableConcept": {"text": "dog"}}],
+}
+
+_RACES = {
+    "url": "http://hl7.org/fhir/us/core/StructureDefinition/us-core-race",
+    "extension": [
+        {"url": "ombCategory", "valueCoding": {"system": "urn:oid:2.16.840.1.113883.6.238", "code": "2028-9"}},
+        {"url": "ombCategory", "valueCoding": {"system": "urn:oid:2.16.840.1.113883.6.238", "code": "2106-3"}},
+        {"url": "text", "valueString": "both"},
+    ],
+}
+"""Two races, as US Core writes them: the rows that tell of them bear the day of the last visit."""
 
 
 def _instant(clock: int) -> str:

@@ -18,10 +18,17 @@ CONCEPTS = (
     "valid_start_date\tvalid_end_date\tinvalid_reason\n"
     "900001\tparent\tCondition\tSNOMED\tDisorder\tS\t900\t19700101\t20991231\t\n"
     "900002\tchild\tCondition\tSNOMED\tDisorder\tS\t901\t19700101\t20991231\t\n"
+    "900010\tone drug\tDrug\tRxNorm\tIngredient\tS\t910\t19700101\t20991231\t\n"
+    "900011\tother drug\tDrug\tRxNorm\tIngredient\tS\t911\t19700101\t20991231\t\n"
+    "900012\tboth drugs\tDrug\tNDC\t11-digit NDC\t\t912\t19700101\t20991231\t\n"
 )
 ANCESTORS = (
     "ancestor_concept_id\tdescendant_concept_id\tmin_levels_of_separation\tmax_levels_of_separation\n"
     "900001\t900002\t1\t1\n900001\t900001\t0\t0\n900002\t900002\t0\t0\n"
+)
+LINKS = (
+    "concept_id_1\tconcept_id_2\trelationship_id\tvalid_start_date\tvalid_end_date\tinvalid_reason\n"
+    "900012\t900011\tMaps to\t19700101\t20991231\t\n900012\t900010\tMaps to\t19700101\t20991231\t\n"
 )
 
 
@@ -41,6 +48,7 @@ def built(tmp_path: Path) -> Any:
     athena.mkdir()
     (athena / "CONCEPT.csv").write_text(CONCEPTS)
     (athena / "CONCEPT_ANCESTOR.csv").write_text(ANCESTORS)
+    (athena / "CONCEPT_RELATIONSHIP.csv").write_text(LINKS)
 
     def make(*resources: dict[str, Any]) -> tuple[BuildReport, duckdb.DuckDBPyConnection]:
         source = tmp_path / "in"
@@ -89,3 +97,15 @@ def test_a_death_without_a_date_is_told(built: Any) -> None:
     report, cdm = built(condition("a", "900"))
     assert report.noted == {"Patient: deceased without a date": 1}
     assert cdm.execute("SELECT count(*) FROM cdm.death").fetchone() == (0,)
+
+
+def test_of_several_drugs_of_one_code_the_lowest_is_taken_and_told(built: Any) -> None:
+    given = {
+        "resourceType": "MedicationAdministration", "id": "m", "status": "completed",
+        "subject": {"reference": "Patient/c"}, "effectiveDateTime": "2024-01-10",
+        "medicationCodeableConcept": {"coding": [{"system": "http://hl7.org/fhir/sid/ndc", "code": "912"}]},
+    }  # fmt: skip
+    report, cdm = built(given)
+    assert cdm.execute("SELECT drug_concept_id FROM cdm.drug_exposure").fetchall() == [(900010,)]
+    note = "MedicationAdministration: of several standard concepts of a code the lowest was taken for drug_exposure"
+    assert report.noted[note] == 1
