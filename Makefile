@@ -32,7 +32,6 @@ fix: $(STAMP)  ## formats, mends what ruff can mend, renders what is generated
 	$(BIN)/ruff format .
 	$(BIN)/python -m sample_bundles.render
 	$(BIN)/python -m etl.landing.describe
-	$(BIN)/python -m etl.mapping.structure_models
 	$(BIN)/python -m etl.mapping.review
 	$(BIN)/python -m etl.mapping.conformance
 

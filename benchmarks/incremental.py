@@ -10,24 +10,26 @@ import json
 import sys
 import tempfile
 import time
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import duckdb
 import orjson
+
+if TYPE_CHECKING:
+    from etl.landing import Source
 
 ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))
 
 
-def changed_resources(folder: Path, share: float) -> list[bytes]:
-    """Every n-th resource of the folder as a new version: a later lastUpdated, and another content."""
+def changed_resources(sources: Sequence["Source"], share: float) -> list[bytes]:
+    """Every n-th resource of the sources as a new version: a later lastUpdated, and another content."""
     from benchmarks.build import pieces, read, resources
-    from flows.instance import find_instance
 
-    instance = find_instance([folder], site=None, settings=None, database="duckdb:///unused")
     every, found, number = round(1 / share), [], 0
-    for _, data in read(instance.sources):
+    for _, data in read(sources):
         for piece in pieces(data):
             for one in resources(orjson.loads(piece)):
                 number += 1
@@ -54,7 +56,7 @@ def measure(folder: Path, share: float, workers: int, *, check: bool) -> dict[st
         database = f"duckdb:///{place}/omop.duckdb"
         instance = find_instance([folder], site=None, settings=None, database=database)
         night = Path(place) / "night.ndjson"
-        lines = changed_resources(folder, share)
+        lines = changed_resources(instance.sources, share)
         night.write_bytes(b"\n".join(lines) + b"\n")
         started = time.perf_counter()
         whole = build(instance.sources, database=database, settings=instance.settings, workers=workers)

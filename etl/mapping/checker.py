@@ -20,7 +20,6 @@ from etl.landing import land
 from etl.mapping.check_forms import FormCheck
 from etl.mapping.check_vocabulary import Listed, VocabularyCheck, read_code_lists
 from etl.mapping.language import Mappings, read_mappings
-from etl.mapping.structure_models import stale, structure_file
 from etl.settings import Settings
 from etl.store import create_work_schema
 from etl.transform.transform import compile_mappings, transform
@@ -104,8 +103,6 @@ def main(arguments: list[str]) -> int:
     folder = Path(arguments[0]) if arguments else shipped_folder().parent
     try:
         check_mappings(folder)
-        if problem := stale(structure_file()):
-            raise MappingError("the elements of FHIR are not those of this fhir.resources", problems=[problem])
     except MappingError as error:
         sys.stderr.write(f"{error}\n")
         return error.exit_code

@@ -72,7 +72,7 @@ def note_unmapped(work: duckdb.DuckDBPyConnection, stages: Sequence[Stage], unfo
         f"""INSERT INTO lin.unmapped
             WITH missing AS (
               SELECT k, claim, vocabulary, coalesce(source_value, code) AS source_code, source_name, code,
-                     source_value = source_name AND regexp_matches(code, '\\p{{Nd}}') AS is_result
+                     coalesce(source_value = source_name AND regexp_matches(code, '\\p{{Nd}}'), false) AS is_result
               FROM stage.concepts c, (VALUES {taken}) d (claim, domains)
               WHERE (standard = 0 OR (len(domains) > 0 AND NOT
                      list_has_any(list_transform(targets, lambda one: one.domain), domains)))
