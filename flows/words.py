@@ -59,7 +59,7 @@ def _seconds(report: BuildReport) -> str:
 def _closing(report: BuildReport) -> str:
     changed = [name for name in report.changed_tables if name.startswith("cdm.")]
     lines = [
-        f"run {report.run_id}: {report.files:,} files, {report.bytes:,} bytes; "
+        f"run {report.run_id}: {report.files:,} files, {report.bytes:,} bytes; computed: {report.computed}; "
         + (f"{len(changed)} tables of cdm changed" if changed else "nothing in cdm changed")
     ]
     if report.unmapped:
