@@ -18,7 +18,7 @@ import pytest
 import etl.cdm
 from etl.build_report import BuildReport
 from etl.landing import Source
-from etl.landing.structure import is_resource_type
+from etl.landing.elements import is_resource_type
 from etl.pipeline import build
 from etl.settings import Settings
 
