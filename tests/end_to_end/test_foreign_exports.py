@@ -170,7 +170,8 @@ def test_the_german_rows(built: Built) -> None:
     conditions = built.rows(
         "condition_occurrence", "condition_occurrence_id", "DE", "condition_concept_id", "condition_source_value"
     )
-    assert conditions == {"de-c1": [(4173963, "C91.00")]}  # G, certain; what is excluded (A) or suspected (V) is no diagnosis
+    # G, certain; what is excluded (A) or suspected (V) is no diagnosis
+    assert conditions == {"de-c1": [(4173963, "C91.00")]}
     numbers = built.rows(
         "measurement", "measurement_id", "DE", "value_as_number", "unit_concept_id", "value_source_value"
     )
