@@ -1,8 +1,9 @@
 """Turns one resource mapping into a Plan: every path is translated and checked, every fault gets its place."""
 
+import re
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from functools import partial
+from functools import cache, partial
 from typing import TypeVar
 
 from etl.errors import did_you_mean
@@ -13,6 +14,9 @@ from etl.mapping.structure import Element, elements
 from etl.transform.plan import ConceptPlan, Follow, Plan, Reference, Referral, followed_column, way_of
 
 Made = TypeVar("Made")
+
+_VARIABLES = re.compile(r"'(?:[^']|'')*'|\be\d+\b")
+"""Texts in quotes, and what `Translator.variable` makes."""
 
 CAST_SQL = {
     "text": "CAST({} AS VARCHAR)",
@@ -39,6 +43,19 @@ class Elements:
         """Has the elements read in stage 1, with all that has been asked of them so far."""
         inner = ", ".join(f"'{name}': {sql}" for name, sql in self.inside.items()) or "'none': NULL"
         expressions[self.column] = f"list_transform({self.listed}, lambda {self.at.sql}: {{{inner}}})"
+
+
+def known_as(sql: str, expressions: dict[str, str]) -> str | None:
+    """The alias of an expression that is equal but for the names of its lambdas' variables."""
+    wanted = _renamed(sql)
+    return next((alias for alias, other in expressions.items() if _renamed(other) == wanted), None)
+
+
+@cache
+def _renamed(sql: str) -> str:
+    """SQL with its variables numbered in order of appearance; texts in quotes stay."""
+    names: dict[str, str] = {}
+    return _VARIABLES.sub(lambda m: m[0] if m[0][0] == "'" else names.setdefault(m[0], f"#{len(names)}"), sql)
 
 
 class Planner:
@@ -104,9 +121,9 @@ class Planner:
 
     def read(self, alias: str, sql: str) -> str:
         """Registers a stage-1 expression and gives back its alias; equal SQL is evaluated once."""
-        for known, expression in self.plan.expressions.items():
-            if expression == sql:
-                return known
+        known = known_as(sql, self.plan.expressions)
+        if known:
+            return known
         self.plan.expressions[alias] = sql
         return alias
 

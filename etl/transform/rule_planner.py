@@ -18,7 +18,7 @@ from etl.transform.plan import (
     concept_alias,
     way_of,
 )
-from etl.transform.planner import CAST_SQL, Elements, Planner
+from etl.transform.planner import CAST_SQL, Elements, Planner, known_as
 
 CONCEPT_PARTS = (
     "standard",
@@ -86,9 +86,9 @@ class RulePlanner:
         """Has an expression evaluated in stage 1 and gives back how the rule reads it."""
         if self.at is None:
             return f's."{self.planner.read(f"x{len(self.planner.plan.expressions)}_{name}", sql)}"'
-        for known, expression in self.inside.items():
-            if expression == sql:
-                return f'e."{known}"'
+        known = known_as(sql, self.inside)
+        if known:
+            return f'e."{known}"'
         alias = f"x{len(self.inside)}_{name}"
         self.inside[alias] = sql
         return f'e."{alias}"'

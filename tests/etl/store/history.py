@@ -76,9 +76,10 @@ class History:
 
     def _any_key(self) -> Key:
         kind, size = self._random.choice(
-            (("Patient", 8), ("Encounter", 16), ("Organization", 3), ("Practitioner", 4), ("Medication", 4),
-             ("MedicationRequest", 12), ("MedicationAdministration", 16), ("Observation", 40), ("Observation", 40),
-             ("Specimen", 8), ("DiagnosticReport", 8), ("Condition", 16), ("Procedure", 8))
+            (("Patient", 8), ("Patient", 8), ("Encounter", 16), ("Encounter", 16), ("Organization", 3),
+             ("Practitioner", 4), ("Medication", 4), ("MedicationRequest", 12), ("MedicationAdministration", 16),
+             ("Observation", 40), ("Observation", 40), ("Specimen", 8), ("DiagnosticReport", 8), ("Condition", 16),
+             ("Procedure", 8))
         )  # fmt: skip
         return kind, str(self._random.randrange(size))
 
@@ -136,7 +137,7 @@ class History:
         links = self._sometimes(0.15, link=link) if other != one else {}
         dead = self._sometimes(0.2, deceasedDateTime="2024-11-02")
         born = self._sometimes(0.95, birthDate=birth) or {"_out": True}  # without a year of birth it is rejected
-        told = self._sometimes(0.6, extension=[_RACES])
+        told = self._sometimes(0.6, extension=[RACES])
         if self._random.random() < 0.1:
             told = {"extension": [_ANIMAL], "_out": True}  # it is left out
         return self._base(
@@ -240,7 +241,7 @@ _ANIMAL = {
     "extension": [{"url": "species", "valueCodeableConcept": {"text": "dog"}}],
 }
 
-_RACES = {
+RACES = {
     "url": "http://hl7.org/fhir/us/core/StructureDefinition/us-core-race",
     "extension": [
         {"url": "ombCategory", "valueCoding": {"system": "urn:oid:2.16.840.1.113883.6.238", "code": "2028-9"}},

@@ -10,7 +10,7 @@ import duckdb
 import hypothesis
 import pytest
 from databases import Database
-from history import History
+from history import RACES, History, full_url
 from hypothesis import strategies
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
 
@@ -31,6 +31,7 @@ _WEIGHTS = """
     JOIN lineage.cdm_row c ON c.table_name = 'measurement' AND c.row_id = m.measurement_id
     JOIN lineage.resource r ON r.resource_no = c.resource_no
 """
+_RACE_DAYS = "SELECT DISTINCT observation_date FROM cdm.observation WHERE observation_concept_id = 3046853"
 
 
 class Nights:
@@ -160,3 +161,48 @@ def test_a_day_later_what_goes_on_goes_on(tmp_path: Path) -> None:
             ends += connection.execute("SELECT visit_end_date, observation_period_end_date FROM cdm.visit_occurrence "
                                        "JOIN cdm.observation_period USING (person_id)").fetchall()  # fmt: skip
     assert ends == [(date(2024, 5, 1),) * 2, (date(2024, 5, 2),) * 2]
+
+
+def sent(kind: str, one: str, version: int, **content: Any) -> dict[str, Any]:
+    """A Bundle entry with a version of a resource."""
+    meta = {"versionId": str(version), "lastUpdated": f"2024-12-01T00:00:{version:02d}Z"}
+    return {
+        "fullUrl": full_url(kind, one),
+        "resource": {"resourceType": kind, "id": one, "meta": meta} | content,
+    }
+
+
+def visit(one: str, version: int, day: str, patient: str = "p") -> dict[str, Any]:
+    """An Encounter of a day."""
+    return sent(
+        "Encounter", one, version, status="finished", subject={"reference": f"Patient/{patient}"},
+        period={"start": day, "end": day},
+        **{"class": {"system": "http://terminology.hl7.org/CodeSystem/v3-ActCode", "code": "AMB"}},
+    )  # fmt: skip
+
+
+def patient(version: int, **content: Any) -> dict[str, Any]:
+    """A Patient of two races."""
+    return sent("Patient", "p", version, birthDate="2015-02-03", gender="female", extension=[RACES], **content)
+
+
+def test_the_day_of_the_last_visit_holds_from_night_to_night(tmp_path: Path) -> None:
+    nights = Nights(tmp_path, Database(f"duckdb:///{tmp_path / 'nights.duckdb'}"))
+    others = [sent("Organization", str(one), 1, name="North") for one in range(40)]
+    elsewhere = {"link": [{"other": {"reference": "Patient/q"}, "type": "seealso"}]}
+    portions: list[tuple[list[dict[str, Any]], date]] = [
+        ([patient(1), visit("a", 1, "2024-03-01"), visit("c", 1, "2024-02-01"), *others], date(2024, 3, 1)),
+        ([visit("b", 1, "2024-06-01")], date(2024, 6, 1)),
+        ([patient(2, maritalStatus={"text": "x"})], date(2024, 6, 1)),
+        ([visit("b", 2, "2024-02-15")], date(2024, 3, 1)),
+        ([visit("a", 2, "2024-03-01", patient="nobody")], date(2024, 2, 15)),
+        ([{"request": {"method": "DELETE", "url": "Encounter/b"}}], date(2024, 2, 1)),
+        ([sent("Patient", "q", 1, birthDate="2015-02-03", gender="female")], date(2024, 2, 1)),
+        ([patient(3, **elsewhere), visit("d", 1, "2024-09-01", patient="q")], date(2024, 9, 1)),
+    ]
+    for entries, day in portions:
+        nights.sends(entries)
+        assert nights.database.read(_RACE_DAYS) == [(day,)]
+    assert nights.computed.count("changes") == len(portions) - 1
+    whole, _ = nights.built_at_once("whole")
+    assert rows(nights.database) == rows(whole)
