@@ -243,14 +243,19 @@ def _candidates(work: duckdb.DuckDBPyConnection) -> None:
 
 
 def _resolve_candidates(work: duckdb.DuckDBPyConnection) -> None:
-    """`resolved`: candidates with their source concept and standard targets (sorted by id)."""
+    """`resolved`: candidates with their source concept and standard targets (sorted by id).
+
+    A code of a known system that neither a map nor the vocabulary answers is also looked for among the local codes that
+    the site has mapped: sites map what they see, whatever the project calls its system.
+    """
     coded = "FROM candidates WHERE NOT is_text OR vocabulary_id = 'UCUM'"
     find_meanings(work, f"SELECT vocabulary_id, code AS concept_code {coded}", "meanings")
     work.execute(
         """CREATE OR REPLACE TEMP TABLE resolved AS
            WITH mapped AS (
              SELECT d.vocabulary_id, d.code, d.site, m.target_concept_id, m.unit_default, m.site AS by_site
-             FROM (SELECT DISTINCT site, vocabulary_id, code FROM candidates) d
+             FROM (SELECT site, vocabulary_id, code FROM candidates
+                   UNION SELECT site, 'BLINA_' || site, code FROM candidates WHERE vocabulary_id <> 'UCUM') d
              JOIN vocab.code_map m ON m.source_vocabulary_id = d.vocabulary_id AND m.source_code = d.code
               AND m.site IN (d.site, '')
              QUALIFY rank() OVER (PARTITION BY d.site, d.vocabulary_id, d.code ORDER BY (m.site = '')) = 1),
@@ -261,11 +266,14 @@ def _resolve_candidates(work: duckdb.DuckDBPyConnection) -> None:
              FROM mapped m LEFT JOIN vocab.concept t ON t.concept_id = m.target_concept_id AND t.concept_id != 0
              GROUP BY ALL)
            SELECT a.k, a.way, a.site, a.place, a.raw, a.name, a."user", a.vocabulary_id, a.code, v.source_id,
-                  v.value_id, CASE WHEN len(m.targets) > 0 THEN m.targets ELSE v.targets END AS targets,
+                  v.value_id, CASE WHEN len(m.targets) > 0 THEN m.targets WHEN len(v.targets) > 0 THEN v.targets
+                                   ELSE l.targets END AS targets,
                   m.unit_code, u.concept_id AS unit_id
            FROM candidates a
            LEFT JOIN by_map m ON m.site = a.site AND m.vocabulary_id = a.vocabulary_id AND m.code = a.code
            LEFT JOIN meanings v ON v.vocabulary_id = a.vocabulary_id AND v.concept_code = a.code
              AND (NOT a.is_text OR a.vocabulary_id = 'UCUM')
+           LEFT JOIN by_map l ON l.site = a.site AND l.vocabulary_id = 'BLINA_' || a.site AND l.code = a.code
+             AND a.vocabulary_id <> 'UCUM'
            LEFT JOIN vocab.concept u ON u.vocabulary_id = 'UCUM' AND u.concept_code = m.unit_code"""
     )

@@ -41,7 +41,7 @@ from etl.store.backup import backup, restore
 from etl.store.releases import publish, releases, verify
 from tests.etl.store.databases import Database
 from tests.etl.store.postgres_server import server
-from tests.etl.store.small_build import make_linked_work, run
+from tests.etl.store.small_build import as_change, make_linked_work, run
 
 PERSONS = 500
 Contents = dict[str, list[tuple[Any, ...]]]
@@ -71,12 +71,12 @@ def make_works(folder: Path) -> None:
         work.close()
 
 
-def build(database: Database, run_id: str, persons: int) -> None:
-    """A build of the store."""
+def build(database: Database, run_id: str, persons: int, *, change: bool = False) -> None:
+    """A build of the store: of everything, or an increment."""
     with tempfile.TemporaryDirectory() as folder, open_store(database.url, run_id=run_id) as store:
         copy = shutil.copy(WORK[persons], Path(folder) / "work.duckdb")
         with duckdb.connect(str(copy)) as work:
-            store.replace(work, run(run_id))
+            store.apply(as_change(work), run(run_id)) if change else store.replace(work, run(run_id))
 
 
 def told(database: Database) -> Contents:
@@ -243,7 +243,8 @@ def grounds(kinds: list[str]) -> Iterator[list[Ground]]:
 def try_build(ground: Ground, place: str, after: float) -> bool:
     """A build is killed: whole before or after, and the next one ends equal."""
     database = ground.new()
-    killed = kill(lambda: build(database, "r2", PERSONS), place, after)
+    change = "exchanged" in place
+    killed = kill(lambda: build(database, "r2", PERSONS, change=change), place, after)
 
     def check() -> None:
         with open_store(database.url):  # a server may take a moment to notice; a file's log is read again

@@ -10,7 +10,7 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).parent))
 
-from small_build import make_linked_work, run
+from small_build import as_change, make_linked_work, run
 
 from etl.store import open_store, steps
 from etl.store.backup import backup, restore
@@ -29,6 +29,9 @@ def main(place: str, action: str, url: str, *paths: str) -> None:
     if action == "build":
         with open_store(url, run_id="r2") as store:
             store.replace(work, run("r2"))
+    elif action == "change":
+        with open_store(url, run_id="r2") as store:
+            store.apply(as_change(work), run("r2"))
     elif action == "publish":
         publish(url, Path(paths[0]), keep=1)
     elif action == "backup":

@@ -60,3 +60,15 @@ def make_linked_work(*, persons: int = 2) -> duckdb.DuckDBPyConnection:
     work.execute("INSERT INTO lin.rule VALUES (7, 'Patient', 'person', 'person', 'm')")
     work.execute("INSERT INTO lin.cdm_row SELECT 'person', person_id, 7, 1 FROM out.person")
     return work
+
+
+def as_change(work: duckdb.DuckDBPyConnection) -> duckdb.DuckDBPyConnection:
+    """The same as an increment leaves it: every person is touched, and comes again."""
+    work.execute(
+        """CREATE SCHEMA chg;
+           CREATE TABLE chg.numbers AS SELECT 1::BIGINT AS n;
+           CREATE TABLE chg.keys AS SELECT 'A|Patient|p1' AS key;
+           CREATE TABLE chg.persons AS SELECT i + 5000000000 AS person_id FROM range(5000) AS numbers(i);
+           CREATE TABLE chg.gone AS SELECT 'person' AS table_name, person_id AS row_id FROM chg.persons"""
+    )
+    return work

@@ -16,7 +16,7 @@ from typing import Any
 
 import pytest
 from databases import Database
-from small_build import make_linked_work, run
+from small_build import as_change, make_linked_work, run
 
 from etl.store import open_store, steps
 from etl.store.backup import backup, restore
@@ -85,9 +85,18 @@ def test_a_build_killed_at_a_place_is_whole_and_the_next_ends_equal(
         else request.getfixturevalue("postgres")
     )
     build(database, "r1", 2)
-    kill_at(place, "build", database.url)
+    kill_at(place, "change" if "exchanged" in place else "build", database.url)
     assert told(database) in undisturbed
     build(database, "r2", 500)
+    assert told(database) == undisturbed[1]
+
+
+def test_an_increment_of_all_rows_equals_a_whole_build(
+    database: Database, undisturbed: tuple[Contents, Contents]
+) -> None:
+    build(database, "r1", 2)
+    with open_store(database.url, run_id="r2") as store:
+        store.apply(as_change(make_linked_work(persons=500)), run("r2"))
     assert told(database) == undisturbed[1]
 
 
