@@ -50,6 +50,11 @@ _TABLE_TYPES: dict[str, Any] = {
 }
 
 
+_LONGEST_ROW = 64 * 2**20
+_LONGEST_SHORT_ROW = 4 * 2**20
+"""In bytes of CSV, of any table and of those that an increment reads; DuckDB's buffer is sixteen times as large."""
+
+
 class Snapshot(Protocol):
     """A database as it was when the snapshot began."""
 
@@ -177,7 +182,7 @@ class PostgresSnapshot:
             work.execute(
                 f"INSERT INTO {target} ({names}) SELECT * FROM read_csv(?, header = false, auto_detect = false,"
                 f""" delim = ',', quote = '"', escape = '"', nullstr = '', allow_quoted_nulls = false,"""
-                f" max_line_size = 67108864, columns = {kinds!r})",
+                f" max_line_size = {_LONGEST_ROW if into is None else _LONGEST_SHORT_ROW}, columns = {kinds!r})",
                 [file.name],
             )
         return count(work, target)
