@@ -202,12 +202,16 @@ class Touched:
         return {str(kind): numbers[kinds == kind] for kind in sorted(set(kinds))}
 
     def _touch(self, keys: str) -> int:
-        """Adds keys that some version came of, and gives back how many are new."""
+        """Adds keys to `touched`; gives back how many are new."""
+        return self._add("touched", keys)
+
+    def _add(self, name: str, keys: str) -> int:
+        """Adds keys that some version came of to a set, and gives back how many are new."""
         added = self._work.execute(
-            f"""INSERT INTO chg.touched
+            f"""INSERT INTO chg.{name}
                 SELECT DISTINCT k.* FROM ({keys}) k(site, type, id)
                 SEMI JOIN chg.versions v ON v.site = k.site AND v.type = k.type AND v.id = k.id
-                ANTI JOIN chg.touched t ON t.site = k.site AND t.type = k.type AND t.id = k.id"""
+                ANTI JOIN chg.{name} t ON t.site = k.site AND t.type = k.type AND t.id = k.id"""
         ).fetchone()
         return int(added[0]) if added else 0
 
@@ -230,23 +234,14 @@ class Touched:
         self._work.execute("CREATE OR REPLACE TABLE chg.needed AS FROM chg.touched")
         forward = _FORWARD.format(own="chg.touched", kinds="true")
         visits = _VISITS.format(visits=self._roles.visits)
-        self._need(f"{forward} UNION {_REFERRERS} UNION {visits}")
+        self._add("needed", f"{forward} UNION {_REFERRERS} UNION {visits}")
         kinds = (
             f"(r.to_type = r.resource_type OR r.to_type IN ('Patient', {self._roles.followed}) "
             f"OR r.resource_type IN ({self._roles.referrers}))"
         )
         context = _FORWARD.format(own="chg.needed", kinds=kinds)
-        while self._need(f"{context} UNION {_RECORDS.format(keys=_NEEDED_PATIENTS)} UNION {_SAME_TEXT}"):
+        while self._add("needed", f"{context} UNION {_RECORDS.format(keys=_NEEDED_PATIENTS)} UNION {_SAME_TEXT}"):
             pass
-
-    def _need(self, keys: str) -> int:
-        added = self._work.execute(
-            f"""INSERT INTO chg.needed
-                SELECT DISTINCT k.* FROM ({keys}) k(site, type, id)
-                SEMI JOIN chg.versions v ON v.site = k.site AND v.type = k.type AND v.id = k.id
-                ANTI JOIN chg.needed t ON t.site = k.site AND t.type = k.type AND t.id = k.id"""
-        ).fetchone()
-        return int(added[0]) if added else 0
 
 
 _NEEDED_PATIENTS = "SELECT * FROM chg.needed WHERE type = 'Patient'"
