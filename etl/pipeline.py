@@ -169,6 +169,8 @@ def _increment(job: _Job) -> "_Made | str":
     refused = why_not(job.basis, then)
     if refused is not None or then is None:
         return refused or ""
+    if all(run.name == job.run_id for run in job.received.runs):
+        return "nothing is here that came before"
     with job.clock("transform"):
         inputs = Inputs(job.received.landed, job.fresh, date.fromisoformat(then["data_until"]), job.folder)
         computed = compute_changes(

@@ -16,6 +16,7 @@ from etl.landing.lines import write_lines
 from etl.mapping.language import Mappings
 from etl.settings import Settings
 from etl.store import Store, create_work_schema
+from etl.store.old import THAT_COUNT
 from etl.transform.macros import create_macros
 from etl.transform.stage import Stage
 from etl.transform.transform import Transformed, number_rules, transform
@@ -53,6 +54,9 @@ def compute_changes(
     create_macros(work, settings.key)
     note_fresh(work, inputs.fresh.shards, inputs.fresh.deleted)
     with store.opened(work):
+        lost = work.execute(f"SELECT 1 FROM old.lineage_resource WHERE NOT ({THAT_COUNT}) LIMIT 1").fetchone()
+        if lost:
+            return "not everything is here that came before"
         touched = Touched(work, stages, persons_by_identifier=bool(settings.link_persons_by))
         known = work.execute("SELECT count(*) FROM old.resource").fetchone()
         if touched.find_changed() > LARGEST_SHARE * (known[0] if known else 0):

@@ -50,7 +50,7 @@ def test_a_build_stops_at_a_safe_point(
     assert f"stopped by {name}" in told
     assert "Traceback" not in told
     assert f'"exit_code": {code}' in out
-    left = {path.name for path in tmp_path.iterdir()} - {"omop.duckdb", "omop.duckdb.landed"}
+    left = {path.name for path in tmp_path.iterdir()} - {"omop.duckdb", "omop.duckdb.landed", "omop.duckdb.vocabulary"}
     assert left == set()
     with (
         duckdb.connect(str(database), read_only=True) as one,
