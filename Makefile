@@ -7,13 +7,16 @@ STAMP := .venv/.installed
 export UV_PROJECT_ENVIRONMENT := .venv
 export UV_PYTHON_DOWNLOADS := never
 
-.PHONY: demo test check fix review clean
+.PHONY: demo test test-long check fix review clean
 
 demo: $(STAMP)  ## bundles → DuckDB → checks → courses → report; prints where the report is
 	$(BIN)/blina demo --to demo
 
 test: $(STAMP)  ## all tests; what needs a browser skips with its reason when there is none
 	$(BIN)/python -m pytest
+
+test-long: $(STAMP)  ## the tests that take minutes: kills, random histories, withdrawals, both databases, whole public sets
+	$(BIN)/python -m pytest -m long
 
 check: $(STAMP)  ## format, lint, types, import rules, mapping check, stale generated files; changes nothing
 	$(BIN)/ruff format --check .

@@ -5,9 +5,12 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
 from etl.store import steps
 
 ROOT = Path(__file__).parents[2]
+pytestmark = [pytest.mark.long, pytest.mark.timeout(900)]
 
 
 def test_a_short_campaign_ends_with_every_database_whole_and_prints_its_count() -> None:

@@ -24,7 +24,10 @@ from etl.settings import Settings
 
 SHARED = Path(__file__).parents[3] / "shared"
 DATA = SHARED / "data"
-pytestmark = pytest.mark.skipif(not DATA.is_dir(), reason="needs ../shared/data, which is not here")
+pytestmark = [
+    pytest.mark.long,
+    pytest.mark.skipif(not DATA.is_dir(), reason="needs ../shared/data, which is not here"),
+]
 
 SETS = (
     "r4-examples", "us-core", "ips", "mcode", "fhir-omop-ig", "synthea-conditional-refs", "synthea-bundles",

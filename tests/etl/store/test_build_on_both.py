@@ -20,6 +20,7 @@ from etl.store.place import home_of, refuse_password
 from etl.store.reading import copied, reading
 from etl.store.snapshot import snapshot
 
+pytestmark = pytest.mark.long
 ROOT = Path(__file__).parents[3]
 SAMPLE = ROOT / "sample_bundles"
 SITE = "site2"

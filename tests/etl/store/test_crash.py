@@ -22,6 +22,7 @@ from etl.store import open_store, steps
 from etl.store.backup import backup, restore
 from etl.store.releases import publish, releases, verify
 
+pytestmark = pytest.mark.long
 TIMES = int(os.environ.get("BLINA_CRASHES", "1"))
 AT_RANDOM = int(os.environ.get("BLINA_RANDOM_CRASHES", "3"))
 BUILDS = [name for name in steps.NAMES if name.startswith(("duckdb:", "postgres:"))]

@@ -90,6 +90,7 @@ def empty(request: pytest.FixtureRequest, tmp_path: Path) -> Database:
     return Database(f"duckdb:///{tmp_path / 'nights.duckdb'}")
 
 
+@pytest.mark.long
 @pytest.mark.timeout(900)
 def test_two_thousand_changes_in_portions_equal_one_build(empty: Database, tmp_path: Path) -> None:
     history, nights = History(20261128), Nights(tmp_path, empty)
@@ -130,6 +131,7 @@ class Hospital(RuleBasedStateMachine):
             assert self.fates == fates
 
 
+@pytest.mark.long
 @pytest.mark.timeout(900)
 def test_any_history_in_any_portions(tmp_path: Path) -> None:
     Hospital.folder = tmp_path

@@ -21,6 +21,8 @@ from etl.store.reading import reading
 from etl.store.releases import publish, releases, verify
 from etl.withdraw import withdraw
 
+pytestmark = pytest.mark.long
+
 TRACES = ("kind-eins", "Zwiebelfisch", "MRN-4711", "Liese-Lotte", "11111111-2222-3333-4444-555555555555", "kind-alt")
 """What must be nowhere: ids, name parts, identifiers of the one who withdraws."""
 URN = "urn:uuid:11111111-2222-3333-4444-555555555555"
