@@ -85,15 +85,16 @@ class DuckDBStore:
         with _translated(self.path):
             path = str(self.path).replace("'", "''")
             self._patiently(lambda: work.execute(f"ATTACH '{path}' AS {_OLD} (READ_ONLY)"))
-            try:
-                work.execute("CREATE SCHEMA old")
-                work.execute(f"CREATE VIEW old.resource AS FROM {_OLD}.ledger.resource WHERE {old.THAT_COUNT}")
-                work.execute(f"CREATE VIEW old.person AS FROM {_OLD}.cdm.person")
-                for name, known_as in old.LINEAGE.items():
-                    work.execute(f'CREATE VIEW old.{known_as} AS FROM {_OLD}.lineage."{name}"')
-                yield
-            finally:
-                work.execute(f"DROP SCHEMA IF EXISTS old CASCADE; DETACH {_OLD}")
+            work.execute("CREATE SCHEMA old")
+            work.execute(f"CREATE VIEW old.resource AS FROM {_OLD}.ledger.resource WHERE {old.THAT_COUNT}")
+            work.execute(f"CREATE VIEW old.person AS FROM {_OLD}.cdm.person")
+            for name, known_as in old.LINEAGE.items():
+                work.execute(f'CREATE VIEW old.{known_as} AS FROM {_OLD}.lineage."{name}"')
+        # What is computed here is no reading of the file: its errors, which may quote a value, are not told as such.
+        try:
+            yield
+        finally:
+            work.execute(f"DROP SCHEMA IF EXISTS old CASCADE; DETACH {_OLD}")
 
     def fetch(self, work: duckdb.DuckDBPyConnection, table: str, column: str, values: str, into: str) -> None:
         """Makes the relation `into` of the rows of a CDM table whose `column` has a value that a query gives."""
