@@ -77,6 +77,7 @@ def derive_lab_points(courses: pl.DataFrame, records: Records, sets: ConceptSets
     )
     # Between two courses a draw belongs to the one that ended, if it still counts there.
     own = inside.sort("course_no").unique(["measurement_id", "analyte"], keep="first", maintain_order=True)
+    # polars' stubs want the exact type of its own mapping, which a plain dict of types is not
     return own.select(list(POINTS)).cast(POINTS).sort([*_KEYS, "analyte", "day", "measurement_id"])  # type: ignore[arg-type]
 
 

@@ -92,10 +92,10 @@ class PostgresStore:
                 there.copy(work, place, into=("old", f"all_{known_as}"))
                 condition = old.THAT_COUNT if known_as == "resource" else "true"
                 work.execute(f"CREATE VIEW old.{known_as} AS FROM old.all_{known_as} WHERE {condition}")
-            try:
-                yield
-            finally:
-                work.execute("DROP SCHEMA old CASCADE")
+        try:
+            yield
+        finally:
+            work.execute("DROP SCHEMA old CASCADE")
 
     def fetch(self, work: duckdb.DuckDBPyConnection, table: str, column: str, values: str, into: str) -> None:
         """Makes the relation `into` of the rows of a CDM table whose `column` has a value that a query gives."""
