@@ -322,8 +322,9 @@ def _rejected_now(work: duckdb.DuckDBPyConnection, fresh: Landed) -> int:
     if fresh.files.is_empty():
         return 0
     early = fresh.counts.filter(pl.col("outcome") == "rejected")["n"].sum()
+    first = fresh.files.select(pl.col("file").min()).item()
     late = work.execute(
-        "SELECT count(*) FROM led.resource WHERE outcome = 'rejected' AND file >= ?", [fresh.files["file"].min()]
+        f"SELECT count(*) FROM led.resource WHERE outcome = 'rejected' AND file >= {int(first)}"
     ).fetchone()
     return int(early) + (int(late[0]) if late else 0)
 

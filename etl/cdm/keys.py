@@ -8,7 +8,7 @@ import hashlib
 
 
 def key_sql(*parts: str) -> str:
-    """The DuckDB expression of a key from SQL expressions, e.g. `key_sql("$key", "'drug_era'", "person_id")`.
+    """The DuckDB expression of a key from SQL expressions, e.g. `key_sql("'secret'", "'drug_era'", "person_id")`.
 
     A NULL part counts as an empty text, so that it keeps its place.
     """

@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 import etl.cdm
-from etl.mapping.fhirpath_sql import quote
+from etl.sql import quote
 from etl.transform.stage import Stage
 from etl.transform.transform import number_rules
 

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 
 from etl.mapping.schema import Need
 from etl.mapping.structure import NUMBERS, is_primitive
+from etl.sql import quote
 
 
 class PathError(ValueError):
@@ -44,11 +45,6 @@ class Value:
 
 
 Function = Callable[[Value, list[Value]], Value]
-
-
-def quote(text: str) -> str:
-    """A SQL text literal."""
-    return "'" + text.replace("'", "''") + "'"
 
 
 def literal(value: str | int | float | bool | None) -> Value:

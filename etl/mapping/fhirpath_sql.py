@@ -19,7 +19,6 @@ from etl.mapping.fhirpath_functions import (
     distinct,
     exists,
     literal,
-    quote,
     truth,
 )
 from etl.mapping.schema import Need, element_of
@@ -299,4 +298,4 @@ def _constants(node: Node) -> list[Value]:
     return []
 
 
-__all__ = ["FUNCTIONS", "PathError", "PathSyntaxError", "Translator", "Value", "quote"]
+__all__ = ["FUNCTIONS", "PathError", "PathSyntaxError", "Translator", "Value"]

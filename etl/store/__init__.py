@@ -4,7 +4,7 @@ from etl.store.duckdb_store import DuckDBStore
 from etl.store.place import Home, database_path, home_of, is_server
 from etl.store.postgres_store import PostgresStore
 from etl.store.store import Run, Store, Written, new_run_id
-from etl.store.work import create_work_schema, insert_frame
+from etl.store.work import create_work_schema, insert_frame, insert_rows
 
 __all__ = [
     "Home",
@@ -15,6 +15,7 @@ __all__ = [
     "database_path",
     "home_of",
     "insert_frame",
+    "insert_rows",
     "new_run_id",
     "open_store",
 ]

@@ -17,6 +17,7 @@ from sqlalchemy import Table
 
 import etl.cdm
 from etl.errors import CdmError, LockError
+from etl.sql import quote
 from etl.store import disk, old, steps
 from etl.store.exchange import exchange
 from etl.store.ledger_writer import write_ledger
@@ -26,7 +27,7 @@ from etl.store.sources import (
     SCHEMAS,
     Place,
     content_hash,
-    count,
+    counts,
     is_vocabulary,
     refuse_broken,
     sources,
@@ -57,10 +58,11 @@ class DuckDBStore:
         except OSError as error:
             raise CdmError(f"{path.parent}: the folder cannot be made ({error.strerror})") from None
         self._lock = RunLock(path, run_id)
+        self._reader = duckdb.connect()  # making an instance takes longer than attaching a file to it
         try:
             self._create()
         except BaseException:
-            self._lock.release()
+            self.close()
             raise
 
     def replace(self, work: duckdb.DuckDBPyConnection, run: Run, *, vocabulary: bool = True) -> list[Written]:
@@ -132,7 +134,7 @@ class DuckDBStore:
         """Changes the outcome of a run that the ledger knows; raises CdmError when it does not."""
         with _translated(self.path), self._connected() as connection:
             changed = connection.execute(
-                "UPDATE ledger.run SET outcome = ? WHERE run_id = ? RETURNING run_id", [outcome, run_id]
+                f"UPDATE ledger.run SET outcome = {quote(outcome)} WHERE run_id = {quote(run_id)} RETURNING run_id"
             ).fetchall()
         if not changed:
             raise CdmError(f"{self.path}: the ledger knows no run {run_id}")
@@ -165,6 +167,7 @@ class DuckDBStore:
 
     def close(self) -> None:
         """Releases the lock."""
+        self._reader.close()
         self._lock.release()
 
     def __enter__(self) -> Self:
@@ -177,51 +180,61 @@ class DuckDBStore:
 
     def _create(self) -> None:
         with _translated(self.path), self._connected() as connection:
-            schemas = {row[0] for row in connection.execute("SELECT schema_name FROM duckdb_schemas()").fetchall()}
+            there = "SELECT schema_name FROM duckdb_schemas() WHERE database_name = current_database()"
+            schemas = {row[0] for row in connection.execute(there).fetchall()}
             if "cdm" in schemas and "ledger" not in schemas:
                 raise CdmError(f"{self.path}: holds a CDM that blina did not build; name another file")
             with _transaction(connection):
                 for schema, tables in SCHEMAS.items():
-                    connection.execute(f"CREATE SCHEMA IF NOT EXISTS {schema}")
-                    for table in tables.values():
-                        connection.execute(_create_table(table, schema))
+                    made = [_create_table(table, schema) for table in tables.values()]
+                    connection.execute("; ".join([f"CREATE SCHEMA IF NOT EXISTS {schema}", *made]))
         steps.reached("duckdb: schemas made")
 
     def _replace_tables(self, work: duckdb.DuckDBPyConnection, found: dict[Place, str]) -> list[Written]:
         """What the study wrote stays only when nothing that it could have read has changed."""
+        alike = _same_layouts(work)
+        rows = counts(work, [*found.values(), *(_target(where) for where in alike)])
         written = [
-            self._replace_table(work, *where, source) for where, source in found.items() if where not in OF_STUDIES
+            self._replace_table(work, where, source, rows, alike)
+            for where, source in found.items()
+            if where not in OF_STUDIES
         ]
         changed = any(one.replaced and one.schema == "cdm" for one in written)
         for where in OF_STUDIES:
-            if changed or count(work, found[where]):
-                written.append(self._replace_table(work, *where, found[where]))
+            if changed or rows[found[where]]:
+                written.append(self._replace_table(work, where, found[where], rows, alike))
             else:
-                rows = count(work, ".".join((_TARGET, *where)))
-                written.append(Written(*where, rows, replaced=False))
+                written.append(Written(*where, rows[_target(where)], replaced=False))
         return written
 
-    def _replace_table(self, work: duckdb.DuckDBPyConnection, schema: str, name: str, source: str) -> Written:
-        table = SCHEMAS[schema][name]
-        target = f'{_TARGET}.{schema}."{name}"'
-        rows = count(work, source)
-        if _same_layout(work, table, schema) and _same_rows(work, table, source, target):
-            return Written(schema, name, rows, replaced=False)
+    def _replace_table(
+        self, work: duckdb.DuckDBPyConnection, where: Place, source: str, rows: dict[str, int], alike: set[Place]
+    ) -> Written:
+        """`rows`: of all sources and targets; `alike`: the tables that have the columns that they should."""
+        schema, name = where
+        table, target, come = SCHEMAS[schema][name], _target(where), rows[source]
+        same = where in alike and rows[target] == come
+        if same and (come == 0 or content_hash(work, table, source) == content_hash(work, table, target)):
+            return Written(schema, name, come, replaced=False)
         # A new table instead of DELETE: as fast, leaves no dead rows behind, and follows a change of the columns.
-        work.execute(f"DROP TABLE IF EXISTS {target}")
-        steps.reached("duckdb: table dropped")
-        work.execute(_create_table(table, f"{_TARGET}.{schema}"))
-        work.execute(f"INSERT INTO {target} SELECT {typed_columns(table)} FROM {source}")
+        if where not in alike or rows[target]:
+            work.execute(f"DROP TABLE IF EXISTS {target}")
+            steps.reached("duckdb: table dropped")
+            work.execute(_create_table(table, f"{_TARGET}.{schema}"))
+        if come:
+            work.execute(f"INSERT INTO {target} SELECT {typed_columns(table)} FROM {source}")
         steps.reached("duckdb: table filled")
-        return Written(schema, name, rows, replaced=True)
+        return Written(schema, name, come, replaced=True)
 
     @contextmanager
     def _connected(self) -> Iterator[duckdb.DuckDBPyConnection]:
-        connection = self._patiently(lambda: duckdb.connect(str(self.path)))
-        try:
-            yield connection
-        finally:
-            connection.close()
+        """A connection whose current database is the file, attached only as long as it is needed."""
+        with self._attached(self._reader):
+            self._reader.execute(f"USE {_TARGET}")
+            try:
+                yield self._reader
+            finally:
+                self._reader.execute("USE memory")
 
     @contextmanager
     def _writing(self, work: duckdb.DuckDBPyConnection) -> Iterator[None]:
@@ -266,20 +279,25 @@ def _create_table(table: Table, schema: str) -> str:
     return etl.cdm.create_table(table, schema, required=not is_vocabulary(table.name))
 
 
-def _same_layout(work: duckdb.DuckDBPyConnection, table: Table, schema: str) -> bool:
-    made = work.execute(
-        "SELECT column_name, data_type FROM duckdb_columns()"
-        " WHERE database_name = ? AND schema_name = ? AND table_name = ? ORDER BY column_index",
-        [_TARGET, schema, table.name],
-    ).fetchall()
-    return made == list(etl.cdm.column_types(table).items())
+def _target(where: Place) -> str:
+    schema, name = where
+    return f'{_TARGET}.{schema}."{name}"'
 
 
-def _same_rows(work: duckdb.DuckDBPyConnection, table: Table, source: str, target: str) -> bool:
-    """Whether two relations hold the same rows in any order: their number, and the sum of 64-bit hashes of the rows."""
-    if count(work, source) != count(work, target):
-        return False
-    return content_hash(work, table, source) == content_hash(work, table, target)
+def _same_layouts(work: duckdb.DuckDBPyConnection) -> set[Place]:
+    """The tables of the attached file that have the columns that they should, in their order."""
+    made: dict[Place, list[tuple[str, str]]] = {}
+    for schema, table, column, kind in work.execute(
+        "SELECT schema_name, table_name, column_name, data_type FROM duckdb_columns() "
+        f"WHERE database_name = '{_TARGET}' ORDER BY schema_name, table_name, column_index"
+    ).fetchall():
+        made.setdefault((schema, table), []).append((column, kind))
+    return {
+        (schema, name)
+        for schema, tables in SCHEMAS.items()
+        for name, table in tables.items()
+        if made.get((schema, name)) == list(etl.cdm.column_types(table).items())
+    }
 
 
 @contextmanager

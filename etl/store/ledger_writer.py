@@ -8,8 +8,11 @@ import json
 from typing import Any
 
 import duckdb
+import polars as pl
 
+from etl.sql import quote
 from etl.store.store import Run, Written, utc_now
+from etl.store.work import insert_frame, insert_rows
 
 # A resource version is the same when it is the same bytes at the same place of the same file. When a run meets a file
 # twice under two names, its resources are there twice; the copy that was kept is the one to remember.
@@ -79,13 +82,11 @@ def write_ledger(work: duckdb.DuckDBPyConnection, target: str, run: Run, written
     work.execute(f"CREATE OR REPLACE TEMP TABLE blina_met AS {MET}")
     work.execute(f"CREATE OR REPLACE TEMP TABLE blina_files AS {FILES}")
     for table in OF_A_RUN:
-        work.execute(f'DELETE FROM {target}.ledger."{table}" WHERE run_id = ?', [run.run_id])
-    row = run_row(run)
-    marks = ", ".join("?" for _ in row)
-    work.execute(f"INSERT INTO {target}.ledger.run ({', '.join(row)}) VALUES ({marks})", list(row.values()))
+        work.execute(f'DELETE FROM {target}.ledger."{table}" WHERE run_id = {quote(run.run_id)}')
+    insert_frame(work, f"{target}.ledger.run", pl.DataFrame([run_row(run)]))
     for statement in STATEMENTS:
-        work.execute(statement.format(**names, run="$run"), {"run": run.run_id})
-    work.executemany(f"INSERT INTO {target}.ledger.written VALUES (?, ?, ?, ?, ?)", written_rows(run, written))
+        work.execute(statement.format(**names, run=quote(run.run_id)))
+    insert_rows(work, f"{target}.ledger.written", written_rows(run, written))
     work.execute("DROP TABLE temp.blina_met")
     work.execute("DROP TABLE temp.blina_files")
 

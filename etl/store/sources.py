@@ -1,5 +1,7 @@
 """What a run carries from its work database into the target: which rows go where, and whether they may."""
 
+from collections.abc import Sequence
+
 import duckdb
 from sqlalchemy import Table
 
@@ -43,13 +45,10 @@ def sources(work: duckdb.DuckDBPyConnection, *, vocabulary: bool = True) -> dict
 
 def refuse_broken(work: duckdb.DuckDBPyConnection, found: dict[Place, str]) -> None:
     """Raises CdmError, with a line per fault, when rows break the CDM's promises."""
-    filled = check.filled(work, list(found.values()))
-    faults = [
-        problem
-        for (schema, name), source in found.items()
-        if source in filled
-        for problem in check.problems(work, source, SCHEMAS[schema][name], vocabulary=is_vocabulary(name))
-    ]
+    filled = counts(work, list(found.values()))
+    tables = {source: SCHEMAS[schema][name] for (schema, name), source in found.items() if filled[source]}
+    vocabulary = {source for (_, name), source in found.items() if is_vocabulary(name)}
+    faults = check.problems(work, tables, vocabulary)
     if faults:
         raise CdmError("the rows that were made break the rules of the CDM; nothing was written", problems=faults)
 
@@ -68,6 +67,12 @@ def count(work: duckdb.DuckDBPyConnection, relation: str) -> int:
     """The number of rows."""
     row = work.execute(f"SELECT count(*) FROM {relation}").fetchone()
     return int(row[0]) if row else 0
+
+
+def counts(work: duckdb.DuckDBPyConnection, relations: Sequence[str]) -> dict[str, int]:
+    """The number of rows of each relation, asked at once: planning one statement each would take longer."""
+    asked = " UNION ALL ".join(f"SELECT {at}, count(*) FROM {relation}" for at, relation in enumerate(relations))
+    return {relations[at]: int(n) for at, n in work.execute(asked).fetchall()} if relations else {}
 
 
 def content_hash(work: duckdb.DuckDBPyConnection, table: Table, relation: str) -> str:

@@ -1,9 +1,13 @@
 """The work database of one run: where the transform puts its rows before one transaction carries them to the target."""
 
+import json
+from collections.abc import Sequence
+
 import duckdb
 import polars as pl
 
 import etl.cdm
+from etl.sql import quote
 from etl.store import ledger, lineage
 
 OUT_TABLES: tuple[str, ...] = tuple(name for name in etl.cdm.TABLES if name not in etl.cdm.VOCABULARY_TABLES)
@@ -25,15 +29,24 @@ def create_work_schema(work: duckdb.DuckDBPyConnection) -> None:
 
 
 def insert_frame(connection: duckdb.DuckDBPyConnection, table: str, frame: pl.DataFrame) -> int:
-    """Appends a frame to a table ("led.file") by column name; gives back the rows written.
+    """Appends a small frame to a table ("led.file") by column name; gives back the rows written.
 
-    Columns that the table does not have are left out, columns that the frame does not have become NULL.
+    Columns that the table does not have are left out, columns that the frame does not have become NULL. The rows go in
+    as one JSON text: DuckDB loads pandas to look at an Arrow table or a parameter, which takes longer than all of this.
     """
-    known = {row[0] for row in connection.execute(f"DESCRIBE {table}").fetchall()}
+    known = {str(name): str(kind) for name, kind, *_ in connection.execute(f"DESCRIBE {table}").fetchall()}
     columns = [column for column in frame.columns if column in known]
-    connection.register("blina_frame", frame.select(columns).to_arrow())
-    try:
-        connection.execute(f"INSERT INTO {table} BY NAME FROM blina_frame")
-    finally:
-        connection.unregister("blina_frame")
+    if frame.height and columns:
+        structure = json.dumps([{column: known[column] for column in columns}])
+        rows = f"from_json({quote(frame.select(columns).write_json())}, {quote(structure)})"
+        connection.execute(
+            f"INSERT INTO {table} BY NAME SELECT unnest(rows, recursive := true) FROM (SELECT unnest({rows}) AS rows)"
+        )
     return frame.height
+
+
+def insert_rows(connection: duckdb.DuckDBPyConnection, table: str, rows: Sequence[Sequence[object]]) -> None:
+    """Appends a few rows, which have the columns of the table in its order."""
+    if rows:
+        names = [str(row[0]) for row in connection.execute(f"DESCRIBE {table}").fetchall()]
+        insert_frame(connection, table, pl.DataFrame(rows, names, orient="row", infer_schema_length=None))

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import duckdb
 import polars as pl
 
-from etl.mapping.fhirpath_sql import quote
+from etl.sql import quote
 from etl.transform.plan import ConceptPlan
 from etl.transform.probe import Found
 from etl.transform.stage import Stage, coded

@@ -15,8 +15,8 @@ import duckdb
 import polars as pl
 
 from etl.errors import MappingError
-from etl.mapping.fhirpath_sql import quote
 from etl.mapping.language import Concept
+from etl.sql import quote
 from etl.store import insert_frame
 from etl.transform.plan import FAN_OUT_TABLES, RulePlan, way_of
 from etl.vocabulary import find_meanings, normalise_code

@@ -8,8 +8,10 @@ from collections.abc import Sequence
 from datetime import date
 
 import duckdb
+import polars as pl
 
 from etl.settings import Settings
+from etl.store import insert_frame
 from etl.transform.derived_eras import derive_condition_eras, derive_drug_eras
 from etl.transform.derived_periods import derive_observation_periods
 
@@ -52,5 +54,4 @@ def write_cdm_source(
         "vocabulary_version": vocabulary_version[:20] or "not stated",
     }
     work.execute("DELETE FROM out.cdm_source")
-    names, marks = ", ".join(row), ", ".join("?" for _ in row)
-    work.execute(f"INSERT INTO out.cdm_source ({names}) VALUES ({marks})", list(row.values()))
+    insert_frame(work, "out.cdm_source", pl.DataFrame([row]))

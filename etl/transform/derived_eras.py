@@ -8,6 +8,7 @@ eras are off.
 import duckdb
 
 from etl.cdm.keys import key_sql
+from etl.sql import quote
 
 PERSISTENCE_DAYS = 30
 """The gap, in days, that does not end an era."""
@@ -38,11 +39,9 @@ def derive_drug_eras(
 def _derive(
     work: duckdb.DuckDBPyConnection, table: str, insert: str, key: str, persistence_days: int, events: str
 ) -> int:
-    era_id = key_sql("$key", f"'{table}'", "person_id", "concept_id", "era_start")
+    era_id = key_sql(quote(key), f"'{table}'", "person_id", "concept_id", "era_start")
     work.execute(f"DELETE FROM out.{table}")
-    work.execute(
-        insert.format(eras=_ERAS, id=era_id, schema=events), {"key": key, "persistence_days": persistence_days}
-    )
+    work.execute(insert.format(eras=_ERAS.format(days=int(persistence_days)), id=era_id, schema=events))
     counted = work.execute(f"SELECT count(*) FROM out.{table}").fetchone()
     return int(counted[0]) if counted else 0
 
@@ -64,8 +63,8 @@ _ERAS = """
     ), opened AS (
         SELECT
             *,
-            covered_until IS NULL OR start_date - covered_until > $persistence_days AS opens,
-            count(*) FILTER (covered_until IS NULL OR start_date - covered_until > $persistence_days) OVER (
+            covered_until IS NULL OR start_date - covered_until > {days} AS opens,
+            count(*) FILTER (covered_until IS NULL OR start_date - covered_until > {days}) OVER (
                 PARTITION BY person_id, concept_id ORDER BY start_date, end_date ROWS UNBOUNDED PRECEDING
             ) AS era_no
         FROM running

@@ -11,6 +11,7 @@ import duckdb
 
 import etl.cdm
 from etl.cdm.keys import key_sql
+from etl.sql import quote
 
 HISTORY_TYPES: tuple[int, ...] = (32840, 32865)
 """Type concepts of rows that may tell of the past: EHR problem list, patient self-report."""
@@ -51,17 +52,13 @@ def derive_observation_periods(
     work.execute(
         _PERIODS.format(
             days_after_death=DAYS_AFTER_DEATH,
-            events=" UNION ALL ".join(_events(events)),
+            events=" UNION ALL ".join(_events(events, history_types)),
             schema=events,
-            id=key_sql("$key", "'observation_period'", *_KEY),
-        ),
-        {
-            "key": key,
-            "extraction": extraction_date,
-            "gap_days": gap_days,
-            "type": period_type_concept_id,
-            "history": list(history_types),
-        },
+            id=key_sql(quote(key), "'observation_period'", *_KEY),
+            extraction="NULL" if extraction_date is None else quote(extraction_date.isoformat()),
+            gap_days=gap_days,
+            type=period_type_concept_id,
+        )
     )
     counted = work.execute("SELECT count(*) FROM out.observation_period").fetchone()
     return int(counted[0]) if counted else 0
@@ -70,14 +67,15 @@ def derive_observation_periods(
 _KEY = ("person_id", "period_start")
 
 
-def _events(schema: str) -> list[str]:
+def _events(schema: str, history_types: Sequence[int]) -> list[str]:
     """One SELECT per event table: person_id, start_date, end_date, visit (is it one), history (does it tell of one)."""
     selects = []
+    told = ", ".join(str(int(one)) for one in history_types)
     for table, (start, end) in etl.cdm.EVENT_DATES.items():
         columns = etl.cdm.TABLES[table].columns
         unseen = "visit_occurrence_id IS NULL" if "visit_occurrence_id" in columns else "TRUE"
         visit = table in _VISITS
-        history = "FALSE" if visit else f"coalesce(list_contains($history, {_TYPE_COLUMNS[table]}), FALSE) AND {unseen}"
+        history = "FALSE" if visit else f"coalesce(list_contains([{told}], {_TYPE_COLUMNS[table]}), FALSE) AND {unseen}"
         last = end if end and table not in _TOLD_AFTERWARDS else start
         facts = f"{visit} AS visit, {history} AS history FROM {schema}.{table}"
         selects.append(f"SELECT person_id, {start} AS start_date, coalesce({last}, {start}) AS end_date, {facts}")
@@ -101,7 +99,7 @@ WITH deaths AS (
             CAST(birth_datetime AS DATE),
             make_date(CAST(year_of_birth AS BIGINT), coalesce(month_of_birth, 1), coalesce(day_of_birth, 1))
         ) AS birth_date,
-        least(death_date + {days_after_death}, CAST($extraction AS DATE)) AS last_date
+        least(death_date + {days_after_death}, CAST({extraction} AS DATE)) AS last_date
     FROM {schema}.person LEFT JOIN deaths USING (person_id)
 ), events AS (
     {events}
@@ -128,7 +126,7 @@ WITH deaths AS (
 ), opened AS (
     SELECT
         *,
-        count(*) FILTER (seen_until IS NULL OR start_date - seen_until >= $gap_days) OVER (
+        count(*) FILTER (seen_until IS NULL OR start_date - seen_until >= {gap_days}) OVER (
             PARTITION BY person_id ORDER BY start_date, end_date ROWS UNBOUNDED PRECEDING
         ) AS period_no
     FROM running
@@ -141,6 +139,6 @@ SELECT
     person_id,
     period_start AS observation_period_start_date,
     period_end AS observation_period_end_date,
-    $type AS period_type_concept_id
+    {type} AS period_type_concept_id
 FROM periods
 """

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 import duckdb
 
-from etl.mapping.fhirpath_sql import quote
+from etl.sql import quote
 from etl.transform.stage import Stage
 
 PATIENT_LINK = "link"

@@ -9,6 +9,7 @@ from collections.abc import Sequence
 import duckdb
 import polars as pl
 
+from etl.sql import quote
 from etl.store import insert_frame
 from etl.transform.stage import Stage
 
@@ -63,14 +64,14 @@ def _groups(work: duckdb.DuckDBPyConnection, link_systems: Sequence[str]) -> pl.
              JOIN stage.urls u ON u.site = l.site AND u.url = l.link AND u.type = 'Patient'"""
     ).fetchall()
     if link_systems:
+        systems = ", ".join(quote(system) for system in link_systems)
         edges += work.execute(
-            """WITH named AS (SELECT site, id, unnest(ids) AS identifier FROM patients),
+            f"""WITH named AS (SELECT site, id, unnest(ids) AS identifier FROM patients),
                     shared AS (SELECT site, id, identifier FROM named
-                               WHERE list_has_any([regexp_replace(identifier, '\\|[^|]*$', '')], ?)),
+                               WHERE list_has_any([regexp_replace(identifier, '\\|[^|]*$', '')], [{systems}])),
                     first AS (SELECT identifier, min((site, id)) AS one FROM shared
                               GROUP BY identifier HAVING count(*) > 1)
-               SELECT f.one[1], f.one[2], s.site, s.id FROM shared s JOIN first f USING (identifier)""",
-            [list(link_systems)],
+               SELECT f.one[1], f.one[2], s.site, s.id FROM shared s JOIN first f USING (identifier)"""
         ).fetchall()
     known = {(site, one): bool(replaced) for site, one, replaced in
              work.execute("SELECT site, id, patient_replaced FROM patients").fetchall()}  # fmt: skip

@@ -7,9 +7,9 @@ patient is in a plan; plans can be printed.
 
 from dataclasses import dataclass, field
 
-from etl.mapping.fhirpath_sql import quote
 from etl.mapping.language import Concept, ResourceMapping, Rule
 from etl.mapping.schema import Need
+from etl.sql import quote
 
 FAN_OUT_TABLES = frozenset({"condition_occurrence", "procedure_occurrence", "observation", "device_exposure"})
 """Tables that take one row per `Maps to` target; elsewhere a second target would double a dose or a value."""

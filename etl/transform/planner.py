@@ -8,9 +8,10 @@ from typing import TypeVar
 
 from etl.errors import did_you_mean
 from etl.mapping.coding_sets import coding_set, identifier_texts
-from etl.mapping.fhirpath_sql import PathError, PathSyntaxError, Translator, Value, quote
+from etl.mapping.fhirpath_sql import PathError, PathSyntaxError, Translator, Value
 from etl.mapping.language import CASTS, Concept, Field, ResourceMapping
 from etl.mapping.structure import Element, elements
+from etl.sql import quote
 from etl.transform.plan import ConceptPlan, Follow, Plan, Reference, Referral, followed_column, way_of
 
 Made = TypeVar("Made")
@@ -47,12 +48,12 @@ class Elements:
 
 def known_as(sql: str, expressions: dict[str, str]) -> str | None:
     """The alias of an expression that is equal but for the names of its lambdas' variables."""
-    wanted = _renamed(sql)
-    return next((alias for alias, other in expressions.items() if _renamed(other) == wanted), None)
+    wanted = renamed(sql)
+    return next((alias for alias, other in expressions.items() if renamed(other) == wanted), None)
 
 
 @cache
-def _renamed(sql: str) -> str:
+def renamed(sql: str) -> str:
     """SQL with its variables numbered in order of appearance; texts in quotes stay."""
     names: dict[str, str] = {}
     return _VARIABLES.sub(lambda m: m[0] if m[0][0] == "'" else names.setdefault(m[0], f"#{len(names)}"), sql)

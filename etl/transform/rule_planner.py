@@ -6,8 +6,9 @@ from typing import Any
 
 import etl.cdm
 from etl.errors import did_you_mean
-from etl.mapping.fhirpath_sql import PathError, Value, quote
+from etl.mapping.fhirpath_sql import PathError, Value
 from etl.mapping.language import ColumnForm, Rule
+from etl.sql import quote
 from etl.transform.plan import (
     LAST_VISIT,
     REFERENCED_TABLES,
@@ -18,7 +19,7 @@ from etl.transform.plan import (
     concept_alias,
     way_of,
 )
-from etl.transform.planner import CAST_SQL, Elements, Planner, known_as
+from etl.transform.planner import CAST_SQL, Elements, Planner, known_as, renamed
 
 CONCEPT_PARTS = (
     "standard",
@@ -105,9 +106,9 @@ class RulePlanner:
             self.used[name] = ConceptPlan(name, alias, concept, follows)
         else:
             known = self.planner.elements[str(self.rule.for_each)].concepts
-            plan = ConceptPlan(name, known.setdefault((sql, way_of(concept)), f"c_{self.rule.name}_{name}"), concept)
-            self.inside[plan.column] = sql
-            self.each_concepts[name] = plan
+            column = known.setdefault((renamed(sql), way_of(concept)), f"c_{self.rule.name}_{name}")
+            self.inside.setdefault(column, sql)
+            self.each_concepts[name] = ConceptPlan(name, column, concept)
 
     def _concept(self, name: str) -> None:
         if name in self.each_concepts or name in self.used:

@@ -10,8 +10,8 @@ from pathlib import Path
 
 import duckdb
 
-from etl.mapping.fhirpath_sql import quote
 from etl.settings import Settings
+from etl.sql import quote
 from etl.transform.concepts import key_of
 from etl.transform.plan import ConceptPlan, Plan
 

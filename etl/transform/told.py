@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 import duckdb
 
-from etl.mapping.fhirpath_sql import quote
+from etl.sql import quote
 from etl.transform.plan import FAN_OUT_TABLES
 from etl.transform.probe import Found
 from etl.transform.stage import Stage, coded

@@ -11,9 +11,9 @@ import polars as pl
 import etl.cdm
 from etl.errors import MappingError
 from etl.landing import Landed
-from etl.mapping.fhirpath_sql import quote
 from etl.mapping.language import Mappings
 from etl.settings import Settings
+from etl.sql import quote
 from etl.store import insert_frame
 from etl.transform.account import (
     count_notes,
@@ -129,7 +129,8 @@ def transform(
     Rules that no resource asks for are not run, unless `everything` is to be run, to see whether it runs.
     """
     work.execute("CREATE SCHEMA IF NOT EXISTS stage")
-    create_macros(work, settings.key)
+    zones = {settings.site(site).time_zone for stage in stages for site in stage.sites}
+    create_macros(work, settings.key, zones)
     load_systems_and_units(work, mappings.folder)
     work.execute(
         "CREATE TABLE stage.deleted (site VARCHAR, resource_type VARCHAR, id VARCHAR, n BIGINT, updated VARCHAR)"

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 import duckdb
 
 import etl.cdm
-from etl.mapping.fhirpath_sql import quote
+from etl.sql import quote
 from etl.transform.concepts import CodedColumn, Route, key_of, route_of
 from etl.transform.plan import LAST_VISIT, ConceptPlan, RulePlan, concept_alias
 from etl.transform.stage import Stage

@@ -15,6 +15,7 @@ from pathlib import Path
 import duckdb
 
 from etl.errors import VocabularyError, did_you_mean
+from etl.store.work import insert_rows
 from etl.vocabulary.meanings import make_meanings
 from etl.vocabulary.tables import CREATE, KEYS, ORDER, TABLES, Column
 
@@ -78,10 +79,8 @@ def load_vocabulary(connection: duckdb.DuckDBPyConnection, folders: Sequence[Pat
         "CREATE OR REPLACE TABLE vocab.loaded_folder "
         "(position INTEGER, version VARCHAR, concepts_read BIGINT, concepts BIGINT)"
     )
-    connection.executemany(
-        "INSERT INTO vocab.loaded_folder VALUES (?, ?, ?, ?)",
-        [(n, one.version, one.concepts_read, one.concepts_added) for n, one in enumerate(loaded)],
-    )
+    rows = [(n, one.version, one.concepts_read, one.concepts_added) for n, one in enumerate(loaded)]
+    insert_rows(connection, "vocab.loaded_folder", rows)
     return Release(release_of(loaded), tuple(loaded))
 
 
@@ -225,11 +224,10 @@ def _add_concepts(connection: duckdb.DuckDBPyConnection, folder: Path) -> None:
                                       ORDER BY present.invalid_reason NULLS FIRST, present.concept_id) = 1"""
     )
     clashes = connection.execute(
-        """SELECT incoming.concept_id, incoming.vocabulary_id, present.vocabulary_id
+        f"""SELECT incoming.concept_id, incoming.vocabulary_id, present.vocabulary_id
            FROM incoming_concept AS incoming JOIN vocab.concept AS present USING (concept_id)
-           WHERE concept_id >= ? AND (incoming.vocabulary_id, incoming.concept_code)
-                                   <> (present.vocabulary_id, present.concept_code) LIMIT 20""",
-        [OWN_IDS_FROM],
+           WHERE concept_id >= {OWN_IDS_FROM} AND (incoming.vocabulary_id, incoming.concept_code)
+                                   <> (present.vocabulary_id, present.concept_code) LIMIT 20"""
     ).fetchall()
     if clashes:
         raise VocabularyError(

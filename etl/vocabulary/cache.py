@@ -21,7 +21,7 @@ from pathlib import Path
 import duckdb
 
 from etl.errors import VocabularyError
-from etl.store import disk
+from etl.store import disk, insert_rows
 from etl.vocabulary.athena import FolderRelease, Release, athena_files, load_vocabulary, release_of
 from etl.vocabulary.preflight import preflight
 from etl.vocabulary.tables import TABLES
@@ -187,5 +187,4 @@ def _fill(folders: Sequence[Path], file: Path) -> None:
 def _note_problems(connection: duckdb.DuckDBPyConnection) -> None:
     """`vocab.problem`: what `preflight` says; asking again every night would read every table of the release."""
     connection.execute("CREATE TABLE vocab.problem (position INTEGER, problem VARCHAR)")
-    for position, problem in enumerate(preflight(connection)):
-        connection.execute("INSERT INTO vocab.problem VALUES (?, ?)", [position, problem])
+    insert_rows(connection, "vocab.problem", list(enumerate(preflight(connection))))

@@ -17,6 +17,7 @@ from typing import Any
 import duckdb
 
 from etl.errors import MappingError, did_you_mean
+from etl.store.work import insert_rows
 from etl.vocabulary.meanings import find_meanings
 
 FILES = "codes/source_to_concept_map*.csv"
@@ -224,16 +225,9 @@ def _insert(connection: duckdb.DuckDBPyConnection, rows: list[_Row]) -> list[Unr
         source_id = int(values.get("source_concept_id") or 0)
         omop.append([code[:_CDM_LENGTH], source_id, values["source_vocabulary_id"], description, concept_id,
                      values["target_vocabulary_id"], row.start, row.end, None])  # fmt: skip
-    _append(connection, "vocab.code_map", maps)
-    _append(connection, "vocab.source_to_concept_map", omop)
+    insert_rows(connection, "vocab.code_map", maps)
+    insert_rows(connection, "vocab.source_to_concept_map", omop)
     return unresolved
-
-
-def _append(connection: duckdb.DuckDBPyConnection, table: str, rows: list[list[object]]) -> None:
-    """Appends rows in one statement: one insert per row takes seconds for a few hundred."""
-    if rows:
-        columns = [list(column) for column in zip(*rows, strict=True)]
-        connection.execute(f"INSERT INTO {table} SELECT {', '.join('unnest(?)' for _ in columns)}", columns)
 
 
 def _unresolved(row: _Row, vocabulary: str, code: str, reason: str) -> Unresolved:
@@ -254,12 +248,8 @@ def _targets(connection: duckdb.DuckDBPyConnection, rows: list[_Row]) -> dict[tu
     wanted |= {("UCUM", row.values["unit_default"], "") for row in rows if row.values.get("unit_default")}
     if not wanted:
         return {}
-    columns = [list(column) for column in zip(*sorted(wanted), strict=True)]
-    connection.execute(
-        "CREATE OR REPLACE TEMP TABLE wanted AS SELECT unnest(?) AS vocabulary_id, unnest(?) AS concept_code, "
-        "unnest(?) AS id",
-        columns,
-    )
+    connection.execute("CREATE OR REPLACE TEMP TABLE wanted (vocabulary_id VARCHAR, concept_code VARCHAR, id VARCHAR)")
+    insert_rows(connection, "wanted", sorted(wanted))
     by_code = "FROM wanted WHERE concept_code != ''"
     find_meanings(connection, f"SELECT vocabulary_id, concept_code {by_code}", "wanted_meanings")
     hits = connection.execute(

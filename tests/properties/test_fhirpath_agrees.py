@@ -19,7 +19,8 @@ from fhirpathpy.models import models
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from etl.mapping.fhirpath_sql import FUNCTIONS, PathError, PathSyntaxError, Translator, Value, quote
+from etl.mapping.fhirpath_sql import FUNCTIONS, PathError, PathSyntaxError, Translator, Value
+from etl.sql import quote
 
 ROOT = Path(__file__).parents[2]
 SAMPLES = sorted((ROOT / "sample_bundles").glob("site*/*.json"))
