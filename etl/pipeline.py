@@ -262,8 +262,8 @@ def _work_folder(home: Home) -> Iterator[Path]:
         shutil.rmtree(folder, ignore_errors=True)
 
 
-_WORK_MEMORY = "1GB"
-"""What the work database holds in memory; the rest of it spills to the work folder."""
+_WORK_MEMORY = "400MB"
+"""What the work database holds in memory; the rest of it spills to the work folder, so that memory stays flat."""
 
 
 @contextmanager

@@ -138,6 +138,16 @@ def write_lines(shards: Sequence[Path], numbers: NDArray[np.int64] | Collection[
     return written
 
 
+def longest_line(shard: Path) -> int:
+    """Bytes of the longest line, its line break included; of a file without an index, the bytes of the file."""
+    size = shard.stat().st_size
+    try:
+        index = np.load(index_path(shard), mmap_mode="r")
+    except FileNotFoundError:
+        return size
+    return int(np.diff(index[:, 1], append=size).max(initial=0))
+
+
 def _picked(
     shards: Sequence[Path], numbers: NDArray[np.int64] | Collection[int]
 ) -> Iterator[tuple[memoryview, NDArray[np.int64], NDArray[np.int64]]]:

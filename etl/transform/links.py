@@ -34,21 +34,23 @@ def note_links(work: duckdb.DuckDBPyConnection, stages: Sequence[Stage]) -> None
 
 def _references(stage: Stage) -> list[str]:
     """SELECTs of what a type refers to: where to, and the text where it is no plain "Type/id"."""
-    head = f"SELECT n, site, {quote(stage.resource)}, id"
     found = []
+    single = []
     for one in stage.plan.references.values():
-        to = (f'"rt_{one.name}"', f'"ri_{one.name}"')
+        to, text = (f'"rt_{one.name}"', f'"ri_{one.name}"'), f'"{one.column}"'
         if one.name in stage.plan.referrals:
-            found.append(
-                f"{head}, {quote(one.name)}, {to[0]}, {to[1]}, NULL FROM {stage.table} "
-                f'WHERE newest AND "ri_{one.name}" IS NOT NULL'
-            )
+            said, told = f'"ri_{one.name}" IS NOT NULL', "NULL"
         else:
-            text = f'"{one.column}"'
-            found.append(
-                f"{head}, {quote(one.name)}, {to[0]}, {to[1]}, {_unless_plain(text, *to)} "
-                f"FROM {stage.table} WHERE newest AND NOT starts_with({text}, '#')"  # contained: part of itself
-            )
+            said = f"NOT starts_with({text}, '#')"  # contained: part of itself
+            told = _unless_plain(text, *to)
+        parts = f"'element': {quote(one.name)}, 'type': {to[0]}, 'id': {to[1]}, 'text': {told}"
+        single.append(f"CASE WHEN {said} THEN {{{parts}}} END")
+    if single:  # in one pass: a SELECT for each reference would join the two tables of the type as often
+        found.append(
+            f"SELECT n, site, {quote(stage.resource)}, id, one.element, one.type, one.id, one.text "
+            f"FROM (SELECT n, site, id, unnest([{', '.join(single)}]) AS one FROM {stage.table} WHERE newest) "
+            "WHERE one IS NOT NULL"
+        )
     for name in stage.plan.expressions:
         if name.startswith("back_"):
             found.append(_many(stage, name, f'"{name}"'))

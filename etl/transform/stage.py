@@ -10,6 +10,7 @@ from pathlib import Path
 
 import duckdb
 
+from etl.landing.lines import longest_line
 from etl.settings import Settings
 from etl.sql import quote
 from etl.transform.concepts import key_of
@@ -19,8 +20,8 @@ _META = {
     "n": "BIGINT", "site": "VARCHAR", "id": "VARCHAR", "url": "VARCHAR", "bundle": "BIGINT", "version": "VARCHAR",
     "updated": "VARCHAR", "hash": "VARCHAR", "file": "BIGINT", "at": "BIGINT",
 }  # fmt: skip
-_MAXIMUM_RESOURCE = 256 * 1024 * 1024  # bytes of one landed line; the gate lets nothing larger through
-_MINIMUM_BUFFER = 16 * 1024 * 1024  # DuckDB's own default
+_SMALLEST_BUFFER = 2 * 1024 * 1024
+"""Bytes, per thread, that DuckDB reads at once: as much as fits its caches, and so that threads share a file."""
 
 
 @dataclass(frozen=True)
@@ -70,8 +71,7 @@ def read_stage(work: duckdb.DuckDBPyConnection, stage: Stage, shards: Sequence[P
     plan = stage.plan
     columns = ", ".join(f"{quote(name)}: {quote(kind)}" for name, kind in _META.items())
     structure = plan.need.sql_type() if plan.need.children else "JSON"
-    # DuckDB sets aside twice this much per thread; no line is longer than its file.
-    largest = min(_MAXIMUM_RESOURCE, max(_MINIMUM_BUFFER, *(path.stat().st_size for path in shards)))
+    largest = max(_SMALLEST_BUFFER, *(longest_line(path) for path in shards))
     files = "[" + ", ".join(quote(str(path)) for path in shards) + "]"
     source = (
         f"read_json({files}, format = 'newline_delimited', maximum_object_size = {largest}, "
