@@ -26,18 +26,20 @@ _URLS = """
     WHERE url IS NOT NULL OR length(id) = 36
 """
 
+# Views where everything received is meant: it is long, and each step looks for few of its keys.
 _CHANGED = f"""
-CREATE TABLE chg.versions AS
-    SELECT n, site, type, id, url, hash FROM chg.fresh
-    UNION ALL SELECT resource_no, site, resource_type, fhir_id, url, content_hash FROM old.resource;
-CREATE TABLE chg.urls AS SELECT DISTINCT * FROM ({_URLS.format(source="chg.versions")});
+CREATE TABLE chg.before AS
+    SELECT o.site, o.resource_type AS type, o.fhir_id AS id, o.url, o.content_hash AS hash, o.outcome, o.reason
+    FROM old.resource o SEMI JOIN (SELECT site, type, id FROM chg.fresh UNION SELECT site, type, id FROM chg.deleted) k
+      ON k.site = o.site AND k.type = o.resource_type AND k.id = o.fhir_id;
+CREATE VIEW chg.versions AS
+    SELECT n, site, type, id, url FROM chg.fresh
+    UNION ALL SELECT resource_no, site, resource_type, fhir_id, url FROM old.resource;
+CREATE VIEW chg.urls AS {_URLS.format(source="chg.versions")};
 CREATE TABLE chg.new_urls AS
-    SELECT DISTINCT * FROM ({_URLS.format(source="chg.fresh")})
-    EXCEPT SELECT * FROM ({
-    _URLS.format(source="(SELECT site, url, resource_type AS type, fhir_id AS id FROM old.resource)")
-});
+    ({_URLS.format(source="chg.fresh")}) EXCEPT ({_URLS.format(source="chg.before")});
 CREATE TABLE chg.known AS
-    SELECT site, resource_type AS type, fhir_id AS id, any_value(content_hash) AS hash FROM old.resource
+    SELECT site, type, id, any_value(hash) AS hash FROM chg.before
     WHERE outcome <> 'skipped' OR reason NOT IN ('superseded version', '{_SAME_AGAIN}', 'deleted at the source')
     GROUP BY ALL;
 CREATE TABLE chg.changed AS
@@ -46,9 +48,9 @@ CREATE TABLE chg.changed AS
     UNION SELECT site, type, id FROM chg.new_urls
     UNION SELECT site, type, id FROM chg.fresh WHERE file IN (
         SELECT f.file FROM chg.fresh f JOIN chg.urls u ON u.site = f.site AND u.url = f.url
-        GROUP BY f.file, f.url HAVING count(*) > 1)
+        GROUP BY f.file, f.url HAVING count(DISTINCT (u.type, u.id)) > 1)
     UNION SELECT site, type, id FROM chg.deleted
-        SEMI JOIN old.resource o ON o.site = deleted.site AND o.resource_type = deleted.type AND o.fhir_id = deleted.id;
+        SEMI JOIN chg.before b ON b.site = deleted.site AND b.type = deleted.type AND b.id = deleted.id;
 CREATE TABLE chg.touched AS FROM chg.changed;
 """
 
@@ -206,11 +208,10 @@ class Touched:
         return self._add("touched", keys)
 
     def _add(self, name: str, keys: str) -> int:
-        """Adds keys that some version came of to a set, and gives back how many are new."""
+        """Adds keys to a set, and gives back how many are new; what never came has no version that could be read."""
         added = self._work.execute(
             f"""INSERT INTO chg.{name}
                 SELECT DISTINCT k.* FROM ({keys}) k(site, type, id)
-                SEMI JOIN chg.versions v ON v.site = k.site AND v.type = k.type AND v.id = k.id
                 ANTI JOIN chg.{name} t ON t.site = k.site AND t.type = k.type AND t.id = k.id"""
         ).fetchone()
         return int(added[0]) if added else 0
@@ -317,11 +318,16 @@ _SAME_ROW = """
     WHERE c.table_name = 'death'
 """
 
-# Everything that answers to a text which a needed resource wrote: whether it means one thing only must be seen.
+# Everything that answers to a text which a needed resource wrote: whether it means one thing only must be seen. Of a
+# report that is needed for some of its observations, the texts that may mean those.
 _SAME_TEXT = """
     SELECT u.site, u.type, u.id FROM chg.urls u JOIN (
         SELECT r.site, r.text FROM old.reference r
-        JOIN chg.needed k ON k.site = r.site AND k.type = r.resource_type AND k.id = r.fhir_id WHERE r.text IS NOT NULL
+        JOIN chg.needed k ON k.site = r.site AND k.type = r.resource_type AND k.id = r.fhir_id
+        WHERE r.text IS NOT NULL AND (NOT starts_with(r.element, 'back_')
+            OR (r.site, r.resource_type, r.fhir_id) IN (SELECT (site, type, id) FROM chg.touched)
+            OR (r.site, r.text) IN (SELECT (o.site, o.url) FROM chg.urls o SEMI JOIN chg.touched t
+                                    ON t.site = o.site AND t.type = o.type AND t.id = o.id))
         UNION SELECT f.site, f.text FROM chg.fresh_reference f) t ON t.site = u.site AND t.text = u.url
     UNION
     SELECT i.site, i.type, i.id FROM chg.identifiers i JOIN (

@@ -271,9 +271,9 @@ def _resolve_candidates(work: duckdb.DuckDBPyConnection) -> None:
                   m.unit_code, u.concept_id AS unit_id
            FROM candidates a
            LEFT JOIN by_map m ON m.site = a.site AND m.vocabulary_id = a.vocabulary_id AND m.code = a.code
-           LEFT JOIN meanings v ON v.vocabulary_id = a.vocabulary_id AND v.concept_code = a.code
-             AND (NOT a.is_text OR a.vocabulary_id = 'UCUM')
-           LEFT JOIN by_map l ON l.site = a.site AND l.vocabulary_id = 'BLINA_' || a.site AND l.code = a.code
-             AND a.vocabulary_id <> 'UCUM'
+           LEFT JOIN meanings v ON v.vocabulary_id = a.vocabulary_id AND v.concept_code =
+             CASE WHEN NOT a.is_text OR a.vocabulary_id = 'UCUM' THEN a.code END
+           LEFT JOIN by_map l ON l.site = a.site AND l.vocabulary_id = 'BLINA_' || a.site
+             AND l.code = CASE WHEN a.vocabulary_id <> 'UCUM' THEN a.code END
            LEFT JOIN vocab.concept u ON u.vocabulary_id = 'UCUM' AND u.concept_code = m.unit_code"""
     )

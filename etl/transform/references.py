@@ -63,10 +63,7 @@ def resolve_references(work: duckdb.DuckDBPyConnection, stage: Stage, stages: Se
             columns += [f'm{number}.type AS "rt_{name}"', f'm{number}.id AS "ri_{name}"']
             continue
         text = f's."{reference.column}"'
-        joins.append(
-            f"LEFT JOIN reference_texts m{number} ON m{number}.site = s.site AND m{number}.bundle = s.bundle "
-            f"AND m{number}.reference = {text}"
-        )
+        joins.append(f"LEFT JOIN reference_texts m{number} ON m{number}.k = hash(s.site, s.bundle, {text})")
         columns += [f'm{number}.type AS "rt_{name}"', f'm{number}.id AS "ri_{name}"']
     resolved = f"(SELECT {', '.join(columns)} FROM {stage.read} s {' '.join(joins)})"
     persons, person_joins = _persons(stage)
@@ -81,7 +78,10 @@ def resolve_references(work: duckdb.DuckDBPyConnection, stage: Stage, stages: Se
 
 
 def read_references(work: duckdb.DuckDBPyConnection, stages: Sequence[Stage]) -> None:
-    """`reference_texts`: type and id of each distinct text; URNs, other full URLs and conditional ones looked up."""
+    """`reference_texts`: type and id of each distinct text; URNs, other full URLs and conditional ones looked up.
+
+    Its key is a hash of site, Bundle and text: each type joins the table once for each of its references.
+    """
     texts = []
     for stage in stages:
         direct = [one for one in stage.plan.references.values() if one.name not in stage.plan.referrals]
@@ -105,7 +105,8 @@ def read_references(work: duckdb.DuckDBPyConnection, stages: Sequence[Stage]) ->
                 AND i.type = regexp_extract(o.reference, '^([A-Za-z]+)\\?identifier=', 1)
                 AND i.identifier = regexp_extract(o.reference, '\\?identifier=(.*)$', 1)
               WHERE o.id IS NULL)
-            SELECT * FROM parsed WHERE id IS NOT NULL UNION ALL SELECT * FROM odd WHERE type IS NOT NULL"""
+            SELECT hash(site, bundle, reference) AS k, type, id
+            FROM (SELECT * FROM parsed WHERE id IS NOT NULL UNION ALL SELECT * FROM odd WHERE type IS NOT NULL)"""
     )
 
 
@@ -139,8 +140,9 @@ def _persons(stage: Stage) -> tuple[list[str], list[str]]:
     persons = [one for one in plan.references.values() if one.to == ("Patient",)]
     columns = [f'p{number}.person_id AS "k_{one.name}"' for number, one in enumerate(persons)]
     joins = [
-        f'LEFT JOIN stage.person_map p{number} ON p{number}.site = s.site AND p{number}.id = s."ri_{one.name}" '
-        f"AND s.\"rt_{one.name}\" = 'Patient'"
+        # a condition on one side only would make this a nested loop
+        f"LEFT JOIN stage.person_map p{number} ON p{number}.site = s.site "
+        f"AND p{number}.id = CASE WHEN s.\"rt_{one.name}\" = 'Patient' THEN s.\"ri_{one.name}\" END"
         for number, one in enumerate(persons)
     ]
     checks = [f"({plan.missing})"] + [

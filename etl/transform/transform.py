@@ -313,8 +313,8 @@ def _follow(work: duckdb.DuckDBPyConnection, stage: Stage, stages: Sequence[Stag
                       SELECT n, c, {key_of(concept.concept, "c")} AS k FROM (
                         SELECT s.n, s.site, coalesce(s."{concept.column}", {follow.contained}, o.c) AS c
                         FROM {stage.table} s
-                        LEFT JOIN ({others or nothing}) o ON o.site = s.site AND o.id = s."ri_{name}"
-                          AND s."rt_{name}" = {quote(follow.to)}
+                        LEFT JOIN ({others or nothing}) o ON o.site = s.site
+                          AND o.id = CASE WHEN s."rt_{name}" = {quote(follow.to)} THEN s."ri_{name}" END
                         WHERE s."r_{name}" IS NOT NULL)) v
                     WHERE v.n = {stage.read}.n"""
             )
