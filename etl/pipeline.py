@@ -8,11 +8,7 @@ Nothing here knows Prefect, a terminal or a study.
 
 import hashlib
 import json
-import shutil
-import tempfile
-import time
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from datetime import date
 from functools import partial
@@ -38,7 +34,6 @@ from etl.store import (
     Store,
     Written,
     create_work_schema,
-    disk,
     home_of,
     insert_frame,
     new_run_id,
@@ -48,8 +43,7 @@ from etl.transform.derived import derive_condition_eras, derive_drug_eras, deriv
 from etl.transform.stage import Stage
 from etl.transform.transform import Transformed, compile_mappings, transform
 from etl.vocabulary import CodeMaps, Release, attach_vocabulary, load_code_maps, shipped_folder
-
-Progress = Callable[[str], None]
+from etl.workplace import Clock, Progress, work_database, work_folder
 
 
 def default_mappings() -> Path:
@@ -86,7 +80,7 @@ def build(
     """
     if not settings.key:
         raise SettingsError("no key for the ids: set instance.key in the settings file, or BLINA_KEY")
-    clock = _Clock(progress)
+    clock = Clock(progress)
     run_id = new_run_id()
     home = home_of(database, settings.landed)
     place = home.landed
@@ -96,12 +90,14 @@ def build(
         stages = compile_mappings(rules, sites)
     with (
         open_store(database, run_id=run_id) as store,
-        _work_folder(home) as folder,
-        _work_database(folder, workers) as work,
+        work_folder(home) as folder,
+        work_database(folder, workers) as work,
     ):
         with RejectWriter(rejects or folder / "rejects", settings.key) as writer:
             with clock("land"):
                 earlier = open_received(place, store.run_ids())
+                if not anew:
+                    _refuse_lost(earlier, store)
                 before = earlier.forgotten() if anew else earlier
                 new = before.unknown(sources)
                 types, number = set(rules.base), before.next_number
@@ -140,7 +136,7 @@ class _Job:
     fresh: Landed
     basis: Basis
     run_id: str
-    clock: "_Clock"
+    clock: Clock
 
     def run(self, received: str, computed: str, until: date) -> Run:
         """The run as the ledger remembers it; the next one reads there on what it may build."""
@@ -208,21 +204,16 @@ def _has_vocabulary(job: _Job) -> bool:
     return bool(there and then and then["vocabulary_sha"] == job.basis.vocabulary_sha)
 
 
-class _Clock:
-    """Seconds by stage, and the progress lines."""
-
-    def __init__(self, progress: Progress) -> None:
-        self.seconds: dict[str, float] = {}
-        self.progress = progress
-
-    @contextmanager
-    def __call__(self, stage: str) -> Iterator[None]:
-        self.progress(stage)
-        started = time.perf_counter()
-        try:
-            yield
-        finally:
-            self.seconds[stage] = self.seconds.get(stage, 0.0) + time.perf_counter() - started
+def _refuse_lost(earlier: Received, store: Store) -> None:
+    """Without what earlier runs landed, the database would silently shrink to what is there."""
+    here = {run.name for run in earlier.runs}
+    needed = {row[0] for row in store.rows("SELECT DISTINCT first_run FROM ledger.file")} & store.run_ids()
+    if needed - here:
+        raise CdmError(
+            f"{earlier.folder}: what {len(needed - here)} of {len(needed)} earlier runs received is missing, "
+            "though the database was built from it; bring the folder back from a backup, or begin anew (--anew) "
+            "from all files"
+        )
 
 
 def _without_the_withdrawn(fresh: Landed, home: Home, settings: Settings) -> Landed:
@@ -240,43 +231,6 @@ def settings_hash(settings: Settings) -> str:
     """One hash over the settings, without the secret key and the place of the instance."""
     shown = {name: value for name, value in asdict(settings).items() if name != "landed"} | {"key": ""}
     return hashlib.sha256(json.dumps(shown, default=str, sort_keys=True).encode()).hexdigest()
-
-
-@contextmanager
-def _work_folder(home: Home) -> Iterator[Path]:
-    """A private folder for what a run needs only while it works; removed at the end, and those that killed runs left.
-
-    Call it under the lock of the database.
-    """
-    home.claim()
-    beside = home.folder.resolve()
-    try:
-        disk.clear(beside, home.work_prefix)
-        folder = Path(tempfile.mkdtemp(prefix=home.work_prefix, dir=beside))
-    except OSError as error:
-        raise CdmError(f"{beside}: no work folder can be made here ({error.strerror})") from None
-    try:
-        with disk.room(beside):
-            yield folder
-    finally:
-        shutil.rmtree(folder, ignore_errors=True)
-
-
-_WORK_MEMORY = "400MB"
-"""What the work database holds in memory; the rest of it spills to the work folder, so that memory stays flat."""
-
-
-@contextmanager
-def _work_database(folder: Path, workers: int) -> Iterator[duckdb.DuckDBPyConnection]:
-    connection = duckdb.connect(":memory:")
-    try:
-        connection.execute(
-            f"SET temp_directory = '{folder / 'spill'}'; SET memory_limit = '{_WORK_MEMORY}'; SET threads = {workers}; "
-            "SET preserve_insertion_order = false; SET TimeZone = 'UTC'"
-        )
-        yield connection
-    finally:
-        connection.close()
 
 
 def _all_counts(job: _Job, late: pl.DataFrame) -> pl.DataFrame:

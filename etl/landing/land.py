@@ -4,10 +4,12 @@ The files are shared out to processes of this machine or to the workers of a Das
 its share stands in `etl.landing.share`; the result does not depend on who does it, and neither on their number.
 """
 
+import os
+import signal
 from collections.abc import Collection, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
-from multiprocessing import get_context
+from multiprocessing import active_children, get_context
 from pathlib import Path
 
 from etl.errors import BlinaError
@@ -78,14 +80,26 @@ def _land_here(shares: Sequence[Share]) -> None:
     if not others:
         land_share(mine)
         return
-    with ProcessPoolExecutor(len(others), mp_context=get_context("spawn")) as pool:
+    with ProcessPoolExecutor(len(others), get_context("spawn"), initializer=_end_quietly_on_ctrl_c) as pool:
+        before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})  # what starts now inherits it
         waiting = [pool.submit(land_share, share) for share in others]
-        land_share(mine)
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
         try:
+            land_share(mine)
             for future in waiting:
                 future.result()
         except BrokenProcessPool:
             raise BlinaError("A worker process was ended from outside, perhaps for want of memory.") from None
+        except BaseException:  # somebody stops this process: nobody waits for what the others are doing
+            for child in active_children():
+                child.terminate()
+            raise
+
+
+def _end_quietly_on_ctrl_c() -> None:
+    """A terminal sends Ctrl-C to the workers, too; what is to be told tells the process that started them."""
+    signal.signal(signal.SIGINT, lambda *_: os._exit(130))
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT})
 
 
 def _share_out(found: Sequence[FoundFile], workers: int) -> list[list[FoundFile]]:

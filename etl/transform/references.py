@@ -63,7 +63,7 @@ def resolve_references(work: duckdb.DuckDBPyConnection, stage: Stage, stages: Se
             columns += [f'm{number}.type AS "rt_{name}"', f'm{number}.id AS "ri_{name}"']
             continue
         text = f's."{reference.column}"'
-        joins.append(f"LEFT JOIN reference_texts m{number} ON m{number}.k = hash(s.site, s.bundle, {text})")
+        joins.append(f"LEFT JOIN stage.reference_texts m{number} ON m{number}.k = hash(s.site, s.bundle, {text})")
         columns += [f'm{number}.type AS "rt_{name}"', f'm{number}.id AS "ri_{name}"']
     resolved = f"(SELECT {', '.join(columns)} FROM {stage.read} s {' '.join(joins)})"
     persons, person_joins = _persons(stage)
@@ -78,7 +78,7 @@ def resolve_references(work: duckdb.DuckDBPyConnection, stage: Stage, stages: Se
 
 
 def read_references(work: duckdb.DuckDBPyConnection, stages: Sequence[Stage]) -> None:
-    """`reference_texts`: type and id of each distinct text; URNs, other full URLs and conditional ones looked up.
+    """`stage.reference_texts`: type and id of each distinct text; URNs, other full URLs and conditional ones looked up.
 
     Its key is a hash of site, Bundle and text: each type joins the table once for each of its references.
     """
@@ -90,7 +90,7 @@ def read_references(work: duckdb.DuckDBPyConnection, stages: Sequence[Stage]) ->
             texts.append(f"SELECT site, bundle, unnest([{columns}]) AS reference FROM {stage.read}")
     nothing = "SELECT NULL::VARCHAR AS site, NULL::BIGINT AS bundle, NULL::VARCHAR AS reference WHERE false"
     work.execute(
-        f"""CREATE OR REPLACE TEMP TABLE reference_texts AS
+        f"""CREATE OR REPLACE TABLE stage.reference_texts AS
             WITH parsed AS (
               SELECT site, bundle, reference, reference_type(reference) AS type, reference_id(reference) AS id
               FROM (SELECT DISTINCT site, bundle, reference FROM ({" UNION ALL ".join(texts) or nothing})
@@ -142,7 +142,7 @@ def _persons(stage: Stage) -> tuple[list[str], list[str]]:
     joins = [
         # a condition on one side only would make this a nested loop
         f"LEFT JOIN stage.person_map p{number} ON p{number}.site = s.site "
-        f"AND p{number}.id = CASE WHEN s.\"rt_{one.name}\" = 'Patient' THEN s.\"ri_{one.name}\" END"
+        f'AND p{number}.id = CASE WHEN s."rt_{one.name}" = \'Patient\' THEN s."ri_{one.name}" END'
         for number, one in enumerate(persons)
     ]
     checks = [f"({plan.missing})"] + [
@@ -160,8 +160,9 @@ def _persons(stage: Stage) -> tuple[list[str], list[str]]:
     return columns, joins
 
 
-def processing_order(stages: Sequence[Stage]) -> list[Stage]:
-    """The types, those that others refer to first; types that refer to each other in alphabetical order.
+def levels(stages: Sequence[Stage]) -> list[list[Stage]]:
+    """The types in levels: those that others refer to come in an earlier one. Of types that refer to each other, the
+    first in alphabetical order has a level of its own.
 
     Nobody waits for Patient, whose keys are known from `stage.person_map`; what bears the day of the last visit waits
     for the types that write visits.
@@ -174,8 +175,11 @@ def processing_order(stages: Sequence[Stage]) -> list[Stage]:
         if any(plan.reads_last_visit for plan in stage.plan.rules):
             targets |= visits
         waits[stage.resource] |= (targets & kinds) - {stage.resource, "Patient"}
-    order: list[str] = []
-    while len(order) < len(waits):
-        ready = sorted(kind for kind in waits if kind not in order and waits[kind] <= set(order))
-        order += ready or sorted(kind for kind in waits if kind not in order)[:1]
-    return [stage for kind in order for stage in stages if stage.resource == kind]
+    found: list[list[Stage]] = []
+    done: set[str] = set()
+    while len(done) < len(waits):
+        ready = sorted(kind for kind in waits if kind not in done and waits[kind] <= done)
+        ready = ready or sorted(kind for kind in waits if kind not in done)[:1]
+        found.append([stage for kind in ready for stage in stages if stage.resource == kind])
+        done |= set(ready)
+    return found

@@ -38,8 +38,9 @@ from etl.transform.persons import map_persons
 from etl.transform.plan import RulePlan, followed_column
 from etl.transform.planner import Planner
 from etl.transform.probe import Found, look
-from etl.transform.references import index_targets, processing_order, read_references, resolve_references
+from etl.transform.references import index_targets, levels, read_references, resolve_references
 from etl.transform.rule_planner import RulePlanner
+from etl.transform.side_by_side import SideBySide
 from etl.transform.stage import Stage, coded, read_stage, settle_versions, supersede_by_identifier
 from etl.transform.told import note_unlisted, tell_of_codes
 from etl.transform.write import (
@@ -138,29 +139,36 @@ def transform(
     if landed.deleted.height:
         insert_frame(work, "stage.deleted", landed.deleted)
     present = [stage for stage in stages if landed.shards.get(stage.resource)]
-    for stage in present:
+    hands = SideBySide(work)
+
+    def read(connection: duckdb.DuckDBPyConnection, stage: Stage) -> None:
         progress(f"read {stage.resource}")
-        read_stage(work, stage, landed.shards[stage.resource], settings)
+        read_stage(connection, stage, landed.shards[stage.resource], settings)
+
+    def resolve(connection: duckdb.DuckDBPyConnection, stage: Stage) -> None:
+        progress(f"map {stage.resource}")
+        resolve_references(connection, stage, present)
+        _follow(connection, stage, present, everything=everything)
+        if stage.plan.mapping.unique_by:
+            supersede_by_identifier(connection, stage)
+
+    hands.each(_largest_first(present, landed), read)
     settle_versions(work, present, deleted=landed.deleted.height > 0)
     until = settings.data_lock or today()
     say_data_until(work, until)
     index_targets(work, present)
     map_persons(work, [stage for stage in present if stage.resource == "Patient"], settings.link_persons_by)
-    order = processing_order(present)
     read_references(work, present)
-    for stage in _references_last(order, present):
-        progress(f"map {stage.resource}")
-        resolve_references(work, stage, present)
-        _follow(work, stage, present, everything=everything)
-        if stage.plan.mapping.unique_by:
-            supersede_by_identifier(work, stage)
+    read_by_others = {referral.referrer for stage in present for referral in stage.plan.referrals.values()}
+    hands.each([stage for stage in present if stage.resource not in read_by_others], resolve)
+    hands.each([stage for stage in present if stage.resource in read_by_others], resolve)
     found = look(work, present, everything=everything)
     progress("resolve codes")
     unfolded, routes, routed = _resolve(work, present, found)
-    writing = _Writing(work, found, routes, routed, _note_rules(work, stages, mappings.sha), _looked_up(stages))
-    for stage in order:
-        progress(f"write {stage.resource}")
-        writing.write(stage)
+    writing = _Writing(found, routes, routed, _note_rules(work, stages, mappings.sha), _looked_up(stages), progress)
+    for level in levels(present):
+        for rules in hands.each(level, writing.write):
+            writing.written += rules
     incomplete, reversed_ends = fill_tables(work, writing.written)
     write_precision(work, writing.written, found.partial(present))
     leave_out_the_rowless(work, present)
@@ -209,18 +217,19 @@ def _looked_up(stages: Sequence[Stage]) -> set[str]:
 
 @dataclass
 class _Writing:
-    """The writing of all rules, type by type: what is known before, and what has been written."""
+    """The writing of all rules, type by type: what is known before, and what earlier levels have written."""
 
-    work: duckdb.DuckDBPyConnection
     found: Found
     routes: dict[Route, int]
     routed: set[int]
     rule_ids: dict[tuple[str, str], int]
     looked_up: set[str]
+    progress: Callable[[str], None]
     written: list[WrittenRule] = field(default_factory=list)
 
-    def write(self, stage: Stage) -> None:
+    def write(self, work: duckdb.DuckDBPyConnection, stage: Stage) -> list[WrittenRule]:
         """Writes the rows of all rules of a type, those that others take rows of (`row_of`) first."""
+        self.progress(f"write {stage.resource}")
         rows_of: dict[str, WrittenRule] = {}
         waiting = list(stage.plan.rules)
         while waiting:
@@ -229,20 +238,22 @@ class _Writing:
                 names = ", ".join(one.rule.name for one in waiting)
                 raise MappingError(f"{stage.resource}: the rules {names} wait for each other's rows (row_of)")
             waiting.remove(plan)
-            rows_of[plan.rule.name] = self._write_rule(stage, plan, rows_of)
-        self.written += rows_of.values()
+            rows_of[plan.rule.name] = self._write_rule(work, stage, plan, rows_of)
+        return list(rows_of.values())
 
-    def _write_rule(self, stage: Stage, plan: RulePlan, rows_of: dict[str, WrittenRule]) -> WrittenRule:
+    def _write_rule(
+        self, work: duckdb.DuckDBPyConnection, stage: Stage, plan: RulePlan, rows_of: dict[str, WrittenRule]
+    ) -> WrittenRule:
         rule_id = self.rule_ids[stage.table, plan.rule.name]
         if not self.found.fires(stage, plan, self.routes, self.routed):
             return no_rows(stage, plan, rule_id)
         indexed = not plan.each and plan.rule.table in self.looked_up
         unlisted = self.found.unlisted(stage, plan)
         if plan.reads_last_visit:
-            note_last_visits(self.work, self.written)
-        done = write_rule(self.work, stage, plan, rule_id, self.routes, rows_of, indexed=indexed, unlisted=unlisted)
+            note_last_visits(work, self.written)
+        done = write_rule(work, stage, plan, rule_id, self.routes, rows_of, indexed=indexed, unlisted=unlisted)
         if indexed and done.rows:
-            index_rows(self.work, done, parts=self.found.any(stage, "parts"))
+            index_rows(work, done, parts=self.found.any(stage, "parts"))
         return done
 
 
@@ -263,10 +274,10 @@ def _keep_imputed_dates_in_life(work: duckdb.DuckDBPyConnection) -> None:
         )
 
 
-def _references_last(order: Sequence[Stage], present: Sequence[Stage]) -> list[Stage]:
-    """Types whose stage tables others still read while they resolve come last."""
-    read_by_others = {r.referrer for stage in present for r in stage.plan.referrals.values()}
-    return sorted(order, key=lambda stage: stage.resource in read_by_others)
+def _largest_first(stages: Sequence[Stage], landed: Landed) -> list[Stage]:
+    """The order in which the types keep several hands busy to the end."""
+    sizes = {kind: sum(path.stat().st_size for path in shards) for kind, shards in landed.shards.items()}
+    return sorted(stages, key=lambda stage: -sizes[stage.resource])
 
 
 def today() -> date:

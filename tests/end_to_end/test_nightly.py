@@ -8,6 +8,7 @@ import duckdb
 import pytest
 
 import etl.cdm
+from etl.errors import CdmError
 from etl.landing import Source
 from etl.pipeline import build
 from etl.settings import Settings, load_settings
@@ -122,6 +123,26 @@ def test_what_is_deleted_goes_and_may_come_back(hospital: Hospital) -> None:
     assert hospital.weights() == []
     hospital.sends(weight("w", 14.0))
     assert hospital.weights() == [14.0]
+
+
+def test_a_database_that_lost_what_it_was_built_from_is_not_built_on(hospital: Hospital) -> None:
+    hospital.sends(patient("c"), weight("w"))
+    hospital.sends(weight("w2", 20.0))
+    landed = home_of(f"duckdb:///{hospital.database}").landed
+    first = min(landed.iterdir())
+    first.rename(hospital.folder / "moved")
+    with pytest.raises(CdmError, match="what 1 of 2 earlier runs received is missing"):
+        hospital.sends(weight("w3", 30.0))
+    assert hospital.weights() == [12.5, 20.0]
+    (hospital.folder / "moved").rename(first)
+    hospital.sends(weight("w4", 40.0))
+    assert hospital.weights() == [12.5, 20.0, 40.0]
+
+
+def test_several_workers_change_no_row(built: Built, tmp_path: Path) -> None:
+    database = tmp_path / "three.duckdb"
+    build(sample_sources(SETTINGS), database=f"duckdb:///{database}", settings=SETTINGS, workers=3)
+    assert differences(database, built.path) == []
 
 
 def test_a_run_that_never_committed_leaves_nothing(hospital: Hospital) -> None:

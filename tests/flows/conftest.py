@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import subprocess
 import sys
 from collections.abc import Callable
@@ -10,6 +11,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+
+from etl.store import home_of
 
 ROOT = Path(__file__).parents[2]
 SAMPLE = ROOT / "sample_bundles"
@@ -48,3 +51,9 @@ def site2_database(tmp_path_factory: pytest.TempPathFactory) -> Path:
     ended = blina("build", SAMPLE / "site2", "--settings", SAMPLE / "blina.yaml", "--db", f"duckdb:///{path}")
     assert ended.code == 0, ended.err
     return path
+
+
+def copy_database(database: Path, to: Path) -> None:
+    """A copy of a built DuckDB file with what was received for it, as a hospital would move it."""
+    to.write_bytes(database.read_bytes())
+    shutil.copytree(home_of(f"duckdb:///{database}").landed, home_of(f"duckdb:///{to}").landed)

@@ -9,7 +9,7 @@ from pathlib import Path
 import duckdb
 import pytest
 
-from tests.flows.conftest import ROOT, SAMPLE, blina
+from tests.flows.conftest import ROOT, SAMPLE, blina, copy_database
 
 
 def build_with_room_for(size: int, database: Path) -> "subprocess.CompletedProcess[str]":
@@ -25,11 +25,12 @@ def build_with_room_for(size: int, database: Path) -> "subprocess.CompletedProce
 def test_a_disk_that_fills_up_is_told_and_nothing_is_torn(size: int, site2_database: Path, tmp_path: Path) -> None:
     """When it fills up at the very end the run may have committed: then all of it is there, as the ledger says."""
     database = tmp_path / "omop.duckdb"
-    database.write_bytes(site2_database.read_bytes())
+    copy_database(site2_database, database)
     ended = build_with_room_for(size, database)
     assert ended.returncode == 14, ended.stderr
     assert "Traceback" not in ended.stderr
     assert str(tmp_path) in ended.stderr
+    assert "missing" not in ended.stderr
     assert not list(tmp_path.glob(".blina-work-*"))
     with duckdb.connect(str(database)) as found:
         for table in ("measurement", "person", "visit_occurrence"):

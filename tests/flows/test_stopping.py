@@ -9,7 +9,7 @@ from pathlib import Path
 import duckdb
 import pytest
 
-from tests.flows.conftest import ROOT, SAMPLE, blina
+from tests.flows.conftest import ROOT, SAMPLE, blina, copy_database
 
 
 def start(database: Path, *more: str) -> "subprocess.Popen[str]":
@@ -44,7 +44,7 @@ def test_a_build_stops_at_a_safe_point(
     stage: str, number: signal.Signals, code: int, name: str, site2_database: Path, tmp_path: Path
 ) -> None:
     database = tmp_path / "omop.duckdb"
-    database.write_bytes(site2_database.read_bytes())
+    copy_database(site2_database, database)
     ended, told, out = stop_at(start(database, "--json"), stage, number)
     assert ended == code, told
     assert f"stopped by {name}" in told

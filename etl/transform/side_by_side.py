@@ -1,0 +1,37 @@
+"""Independent statements of one work database, run side by side.
+
+Planning a statement and most small ones use one core, however many threads DuckDB has; so types that do not depend on
+each other get a connection each. Every connection sees what the others have committed; temporary tables are its own.
+"""
+
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from typing import TypeVar
+
+import duckdb
+
+Item = TypeVar("Item")
+Made = TypeVar("Made")
+Connection = duckdb.DuckDBPyConnection
+
+
+class SideBySide:
+    """As many connections to a work database as its threads (`SET threads`)."""
+
+    def __init__(self, work: Connection) -> None:
+        self._work = work
+        found = work.execute("SELECT current_setting('threads'), current_setting('TimeZone')").fetchone()
+        self._hands, self._zone = (int(found[0]), str(found[1])) if found else (1, "UTC")
+
+    def each(self, items: Sequence[Item], do: Callable[[Connection, Item], Made]) -> list[Made]:
+        """What `do` gives back for each item, in their order; the first fault is raised when all have ended."""
+        if self._hands == 1 or len(items) < 2:
+            return [do(self._work, item) for item in items]
+        with ThreadPoolExecutor(self._hands) as pool:
+            waiting = [pool.submit(self._with_own, do, item) for item in items]
+        return [one.result() for one in waiting]
+
+    def _with_own(self, do: Callable[[Connection, Item], Made], item: Item) -> Made:
+        with self._work.cursor() as own:
+            own.execute(f"SET TimeZone = '{self._zone}'")  # the one setting that belongs to a connection
+            return do(own, item)

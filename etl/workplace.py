@@ -1,0 +1,69 @@
+"""Where and when a run works: its private folder, its work database, and how long each stage takes."""
+
+import shutil
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import duckdb
+
+from etl.errors import CdmError
+from etl.store import Home, disk
+
+Progress = Callable[[str], None]
+
+
+class Clock:
+    """Seconds by stage, and the progress lines."""
+
+    def __init__(self, progress: Progress) -> None:
+        self.seconds: dict[str, float] = {}
+        self.progress = progress
+
+    @contextmanager
+    def __call__(self, stage: str) -> Iterator[None]:
+        self.progress(stage)
+        started = time.perf_counter()
+        try:
+            yield
+        finally:
+            self.seconds[stage] = self.seconds.get(stage, 0.0) + time.perf_counter() - started
+
+
+@contextmanager
+def work_folder(home: Home) -> Iterator[Path]:
+    """A private folder for what a run needs only while it works; removed at the end, and those that killed runs left.
+
+    Call it under the lock of the database.
+    """
+    home.claim()
+    beside = home.folder.resolve()
+    try:
+        disk.clear(beside, home.work_prefix)
+        folder = Path(tempfile.mkdtemp(prefix=home.work_prefix, dir=beside))
+    except OSError as error:
+        raise CdmError(f"{beside}: no work folder can be made here ({error.strerror})") from None
+    try:
+        with disk.room(beside):
+            yield folder
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+_WORK_MEMORY = 400
+"""Megabytes per worker that the work database holds; the rest spills to the work folder, so that memory stays flat."""
+
+
+@contextmanager
+def work_database(folder: Path, workers: int) -> Iterator[duckdb.DuckDBPyConnection]:
+    connection = duckdb.connect(":memory:")
+    try:
+        connection.execute(
+            f"SET temp_directory = '{folder / 'spill'}'; SET memory_limit = '{_WORK_MEMORY * workers}MB'; "
+            f"SET threads = {workers}; SET preserve_insertion_order = false; SET TimeZone = 'UTC'"
+        )
+        yield connection
+    finally:
+        connection.close()

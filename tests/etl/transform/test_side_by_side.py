@@ -1,0 +1,44 @@
+"""Statements side by side: one answer per item in their order, faults told, every connection in UTC."""
+
+from collections.abc import Iterator
+
+import duckdb
+import pytest
+
+from etl.transform.side_by_side import SideBySide
+
+
+@pytest.fixture(params=[1, 3])
+def work(request: pytest.FixtureRequest) -> Iterator[duckdb.DuckDBPyConnection]:
+    """A work database with so many threads."""
+    with duckdb.connect(":memory:") as connection:
+        connection.execute(f"SET threads = {request.param}; SET TimeZone = 'Asia/Tokyo'")
+        yield connection
+
+
+def test_answers_come_in_the_order_of_the_items(work: duckdb.DuckDBPyConnection) -> None:
+    def make(connection: duckdb.DuckDBPyConnection, number: int) -> int:
+        connection.execute(f"CREATE TABLE t{number} AS SELECT {number} AS n")
+        return number * 10
+
+    assert SideBySide(work).each([3, 1, 2], make) == [30, 10, 20]
+    assert work.execute("SELECT n FROM t1 UNION ALL FROM t2 UNION ALL FROM t3 ORDER BY 1").fetchall() == [
+        (1,),
+        (2,),
+        (3,),
+    ]
+
+
+def test_every_connection_has_the_time_zone_of_the_work_database(work: duckdb.DuckDBPyConnection) -> None:
+    def zone(connection: duckdb.DuckDBPyConnection, _: int) -> object:
+        return connection.execute("SELECT current_setting('TimeZone')").fetchone()
+
+    assert SideBySide(work).each([1, 2, 3], zone) == [("Asia/Tokyo",)] * 3
+
+
+def test_a_fault_is_raised(work: duckdb.DuckDBPyConnection) -> None:
+    def fail(connection: duckdb.DuckDBPyConnection, number: int) -> None:
+        connection.execute("SELECT 1" if number == 1 else "SELECT error('no')")
+
+    with pytest.raises(duckdb.InvalidInputException):
+        SideBySide(work).each([1, 2, 3], fail)
