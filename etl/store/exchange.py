@@ -5,6 +5,7 @@
 """
 
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 
 import duckdb
 from sqlalchemy import Table
@@ -12,7 +13,7 @@ from sqlalchemy import Table
 import etl.cdm
 from etl.errors import CdmError
 from etl.store import steps
-from etl.store.sources import OF_STUDIES, SCHEMAS, Place, content_hash, count, is_vocabulary, typed_columns
+from etl.store.sources import OF_STUDIES, SCHEMAS, Place, content_hash, count, counts, is_vocabulary, typed_columns
 from etl.store.store import Written
 
 DERIVED = ("observation_period", "condition_era", "drug_era")
@@ -67,10 +68,9 @@ def upsets_studies(written: Sequence[Written]) -> bool:
 
 def exchange(work: duckdb.DuckDBPyConnection, target: str) -> list[Written]:
     """Exchanges the rows inside the open transaction of `work`; `target` is the attached database."""
-    written = [
-        _exchange_one(work, target, place, source, condition.format(chg="chg."))
-        for place, source, condition in places()
-    ]
+    changes = [_Change(target, place, source, condition.format(chg="chg.")) for place, source, condition in places()]
+    rows = counts(work, [relation for one in changes for relation in (one.source, one.old, one.whole)])
+    written = [one.make(work, rows) for one in changes]
     steps.reached("duckdb: rows exchanged")
     if upsets_studies(written):
         for schema, table in OF_STUDIES:  # a study's rows follow from rows that are no longer there
@@ -79,19 +79,36 @@ def exchange(work: duckdb.DuckDBPyConnection, target: str) -> list[Written]:
     return written
 
 
-def _exchange_one(work: duckdb.DuckDBPyConnection, target: str, place: Place, source: str, condition: str) -> Written:
-    schema, name = place
-    table, whole = SCHEMAS[schema][name], f'{target}.{schema}."{name}"'
-    old = f"(FROM {whole} WHERE {condition})"
-    come, go = count(work, source), count(work, old)
-    same = come == go and (come == 0 or content_hash(work, table, source) == content_hash(work, table, old))
-    if not same:
+@dataclass(frozen=True)
+class _Change:
+    """What is exchanged in one table: the rows of `source` for those that a condition names."""
+
+    target: str
+    place: Place
+    source: str
+    condition: str
+
+    @property
+    def whole(self) -> str:
+        schema, name = self.place
+        return f'{self.target}.{schema}."{name}"'
+
+    @property
+    def old(self) -> str:
+        return f"(FROM {self.whole} WHERE {self.condition})"
+
+    def make(self, work: duckdb.DuckDBPyConnection, rows: dict[str, int]) -> Written:
+        """`rows`: how many each relation had before."""
+        schema, name = self.place
+        table, come, go = SCHEMAS[schema][name], rows[self.source], rows[self.old]
+        if come == go and (come == 0 or content_hash(work, table, self.source) == content_hash(work, table, self.old)):
+            return Written(schema, name, rows[self.whole], replaced=False)
         if go:
-            work.execute(f"DELETE FROM {whole} WHERE {condition}")
+            work.execute(f"DELETE FROM {self.whole} WHERE {self.condition}")
         if come:
-            work.execute(f"INSERT INTO {whole} SELECT {typed_columns(table)} FROM {source}")
-            _refuse_taken_keys(work, table, whole, source, come)
-    return Written(schema, name, count(work, whole), replaced=not same)
+            work.execute(f"INSERT INTO {self.whole} SELECT {typed_columns(table)} FROM {self.source}")
+            _refuse_taken_keys(work, table, self.whole, self.source, come)
+        return Written(schema, name, rows[self.whole] - go + come, replaced=True)
 
 
 def _refuse_taken_keys(work: duckdb.DuckDBPyConnection, table: Table, whole: str, source: str, come: int) -> None:
