@@ -16,8 +16,8 @@ from analytics.statistics.proportions import disease_courses, each_patient_once
 from analytics.statistics.tables import tidy
 
 GEE = (
-    "GEE, binomial, logit link, exchangeable within the patient (moment estimate of the correlation, no degrees-of-freedom "
-    "correction, as R's geepack), robust SE (statsmodels)"
+    "GEE, binomial, logit link, exchangeable within the patient (moment estimate, no degrees-of-freedom correction, "
+    "as R's geepack), robust SE (statsmodels)"
 )
 MIXED = "linear mixed model of ln(after/before), random intercept per patient, REML (statsmodels)"
 CODING = "courses clustered by patient"

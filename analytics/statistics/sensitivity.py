@@ -1,7 +1,7 @@
 """Sensitivity analyses S1–S15: the same estimates under another definition, side by side with the primary one.
 
-Definitions that need another derivation (S7 MRD cut-off, S10 T-cell windows) come as `variants`. What these data cannot
-answer is listed as not computed, with the reason, so that its absence is seen.
+Definitions that need another derivation (`DERIVED_AGAIN`) come as `variants`. What these data cannot answer is listed
+as not computed, with the reason, so that its absence is seen.
 """
 
 from collections.abc import Iterator, Mapping
@@ -22,12 +22,16 @@ from analytics.statistics.tests import FACTORS, fisher, two_by_two
 Definition = tuple[str, str, pl.DataFrame, str]  # analysis id, text, patients, stratum column
 
 NOT_COMPUTED = {
-    "S7-LOD": ("assay limit of detection as MRD cut-off", "no hospital reports the limit with the result"),
     "S10-chemo": ("T cells without chemotherapy in the 14 days before", "chemotherapy around the draws is not derived"),
-    "S13-Down": ("without Down syndrome", "no verified concept for it, and no hospital codes it"),
     "S13-TKI": ("without BCR::ABL1 on a TKI", "TKI exposure is not derived; all BCR::ABL1 are left out instead"),
 }
 """Definition and reason of what these data cannot answer."""
+DERIVED_AGAIN = {
+    "S7-LOD": "assay limit of detection as MRD cut-off",
+    "S10": "T-cell windows",
+    "S13-Down": "without Down syndrome",
+}
+"""Analyses that need another derivation, by the first part of their name in the parameter `sensitivity`."""
 
 
 def censored_at_transplant(patients: pl.DataFrame) -> pl.DataFrame:
@@ -190,7 +194,8 @@ def sensitivity_table(
 ) -> pl.DataFrame:
     """Every sensitivity analysis as long rows; `stratum` is null for comparisons of all strata.
 
-    `variants`: frames derived under other definitions, by the name of the analysis; without them S10 is not computed.
+    `variants`: frames derived under other definitions, by the name of the analysis; what is missing among them of
+    `DERIVED_AGAIN` is listed as not computed.
     """
     rows: list[dict[str, object]] = []
     for definition in _definitions(frames, parameters):
@@ -200,7 +205,11 @@ def sensitivity_table(
     rows += _missing_exposure_rows(frames)
     rows += [*cd19_rows(frames), *delayed_entry_rows(frames, parameters)]
     rows += variant_rows(frames, variants or {}, parameters)
-    needs_variants = {} if variants else {"S10": ("T-cell windows", "nothing was derived under other windows")}
-    for identifier, (what, why) in (NOT_COMPUTED | needs_variants).items():
+    absent = {
+        name: (what, "nothing was derived again under this definition")
+        for name, what in DERIVED_AGAIN.items()
+        if not any(variant.startswith(name) for variant in variants or {})
+    }
+    for identifier, (what, why) in (NOT_COMPUTED | absent).items():
         rows.append({"analysis_id": identifier, "definition": what, "quantity": "not computed", "note": why})
     return tidy("sensitivity", rows)
