@@ -17,6 +17,8 @@ CATEGORIES = (
     "genetic_subtype", "genetics", "poor_cytogenetics", "bcr_abl1", "high_mrd_ge1pct", "mrd_level", "n_courses",
     "hsct", "cart",
 )  # fmt: skip
+TKI = "tki"
+"""Told of the patients with BCR::ABL1 only."""
 OVERALL = "overall"
 
 
@@ -92,7 +94,18 @@ def baseline_table(frames: StudyFrames) -> pl.DataFrame:
         levels = sorted(described[variable].cast(pl.String).drop_nulls().unique())
         for group, part in groups:
             rows += _level_rows(variable, group, part[variable], levels)
+    rows += [_tki_row(group, part.filter(pl.col("bcr_abl1") == 1)[TKI]) for group, part in groups]
     return tidy("baseline", rows)
+
+
+def _tki_row(group: str, values: pl.Series) -> dict[str, object]:
+    """Patients with BCR::ABL1 on a TKI, among those of whom it is known; n null where it is known of nobody."""
+    known = values.drop_nulls()
+    n = int(known.sum()) if known.len() else None
+    return {
+        "variable": TKI, "level": "1", "group": group, "n": n, "denominator": known.len(), "unit": "patients",
+        "missing": values.null_count(), "percent": 100 * n / known.len() if n is not None else None,
+    }  # fmt: skip
 
 
 def site_balance(frames: StudyFrames) -> pl.DataFrame:
