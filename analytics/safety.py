@@ -153,6 +153,9 @@ def inpatient(windows: pl.DataFrame, records: Records, sets: ConceptSets, study:
 def _record(events: pl.DataFrame, name: str, study: Study, findings: Findings) -> None:
     findings.count(f"dq_{name}_ungraded", events.filter(pl.col("grade").is_null()), events)
     findings.count(f"dq_{name}_system", events.filter(pl.col("system").is_not_null()), events)
+    for system in study.get("grading_system"):
+        slug = system.lower().replace(" ", "_")
+        findings.count(f"dq_{name}_by_{slug}", events.filter(pl.col("system") == system), events)
     graded = events.filter(pl.col("grade").is_not_null())
     for (source_table,), rows in graded.group_by("source_table", maintain_order=True):
         findings.evidence(

@@ -26,6 +26,7 @@ from analytics.figures.wording import (
 )
 from analytics.report.landing import with_landing
 from analytics.report.material import Material, Section, total_of
+from analytics.report.models import HIGH_MRD
 from analytics.report.tables import Column, html_table
 
 GROUPS = ("RR", "CR_MRDpos", "CHEMO_DELAY", "UNKNOWN", "overall")
@@ -39,9 +40,9 @@ VARIABLES = {
     "state_pre": "Marrow before the course",
     "km_stratum": "Survival stratum",
     "prior_relapse": "Relapse recorded before the first bag",
-    "burden_reduction_chemo": "Burden-reduction chemotherapy (R/R only)",
+    "burden_reduction_chemo": "Burden-reduction chemotherapy, of those with the indication R/R",
     "genetic_subtype": "Genetic subtype",
-    "high_mrd_ge1pct": "MRD ≥ 1% before course 1",
+    "high_mrd_ge1pct": "High MRD before course 1",
     "poor_cytogenetics": "Poor cytogenetics, nested (with BCR::ABL1)",
     "blasts_pre_pct": "Marrow blasts before course 1",
     "mrd_pre_pct": "Marrow MRD before course 1",
@@ -67,6 +68,8 @@ AFTER = "During and after blinatumomab (not baseline)"
 """The row group of what happened later; it describes the cohort and is no baseline."""
 
 _LATER = ("hsct", "cart", "tki")
+_OF_SOME = ("burden_reduction_chemo", "tki")
+"""The variables that concern some patients only, and say of how many."""
 
 _LEVEL_ORDER = {
     "mrd_level": ("negative", "0.01-<0.1%", "0.1-<1%", ">= 1%"),
@@ -131,7 +134,8 @@ def baseline(material: Material) -> str:
     ]
     notes = [
         (
-            "Unit: patient. Categories: n (% of the patients of the column). IQR: interquartile range. "
+            "Unit: patient. Categories: n (% of the patients of the column), or n/N where N says of how many. IQR: "
+            f"interquartile range. {HIGH_MRD} "
             "Missing values are shown where there are any. TKI (tyrosine-kinase inhibitor): given, ordered or supplied "
             "(assumed, <code>tki@1</code>); not recorded is not none. Courses, HSCT and CAR-T are counted up to the "
             "last contact. "
@@ -152,9 +156,10 @@ def _levels(part: pl.DataFrame, variable: str) -> list[str | None]:
 def _variable_rows(part: pl.DataFrame, variable: str, groups: list[str]) -> list[dict[str, Any]]:
     unit = part["unit"].drop_nulls().first() if part["unit"].null_count() < part.height else None
     head = variable_name(variable, str(unit) if unit else None)
-    if variable == "tki":
-        own = {r["group"]: r for r in part.to_dicts()}
-        return [{"variable": AFTER, "level": head} | {g: _told_cell(own.get(g)) for g in groups}]
+    if variable in _OF_SOME:
+        own = {r["group"]: r for r in part.filter(pl.col("level") == "1").to_dicts()}
+        block = AFTER if variable in _LATER else FLAGS
+        return [{"variable": block, "level": head} | {g: _told_cell(own.get(g)) for g in groups}]
     levels = _levels(part, variable)
     known = {str(level) for level in levels if level is not None}
     rows: list[dict[str, Any]] = []

@@ -136,9 +136,17 @@ def counters(material: Material) -> str:
     return material.table("Data-quality findings and the results that they touch", body, [note, zero])
 
 
+def grading_system(slug: str) -> str:
+    """A grading system as it is written: "Lee 2014" for lee_2014."""
+    return "Lee 2014" if slug == "lee_2014" else slug.upper().replace("_", " ")
+
+
 def described(counter: str) -> tuple[str, str]:
     """The block and the words of a counter."""
     name = counter.removeprefix("dq_")
+    event, is_graded, system = name.partition("_by_")
+    if is_graded and event in ("crs", "icans"):
+        return EVENTS, f"{event.upper()} records graded by {grading_system(system)}"
     return COUNTERS.get(name, (OTHER, name.replace("_", " ")))
 
 

@@ -5,8 +5,9 @@ from typing import Any
 
 import polars as pl
 
-from analytics.figures.wording import count, interval, is_number, number, sentence, share, word
+from analytics.figures.wording import count, interval, is_number, number, plural, sentence, share, word
 from analytics.report.material import Material, Section, some
+from analytics.report.quality import grading_system
 from analytics.report.tables import Column, html_table
 
 BY_GRADE = ("CRS", "ICANS")
@@ -100,17 +101,24 @@ def _other_cells(unit: str, rows: dict[str, dict[str, Any]]) -> dict[str, object
 
 
 def _grading_systems(material: Material) -> str:
-    """How many records name the system by which they were graded (ASTCT, Lee 2014, CTCAE, ICD-10-CM)."""
+    """How many records are graded by which system (ASTCT, Lee 2014, CTCAE, ICD-10-CM), and how many do not say."""
     table = material.maybe("counters", "counter", "site", "n", "denominator")
     if table is None:
         return ""
-    whole = {row["counter"]: row for row in table.filter(pl.col("site") == "all").to_dicts()}
-    said = [
-        f"{event} {share(whole[name]['n'], whole[name]['denominator'])}"
-        for event, name in (("CRS", "dq_crs_system"), ("ICANS", "dq_icans_system"))
-        if name in whole
-    ]
-    return f"Records that name their grading system: {'; '.join(said)}. Grades are not converted." if said else ""
+    whole = table.filter(pl.col("site") == "all").to_dicts()
+    said = []
+    for event in BY_GRADE:
+        prefix = f"dq_{event.lower()}_by_"
+        by = {row["counter"].removeprefix(prefix): row for row in whole if row["counter"].startswith(prefix)}
+        total = max((row["denominator"] or 0 for row in by.values()), default=0)
+        named = [f"{grading_system(one)} {count(row['n'])}" for one, row in by.items() if row["n"]]
+        if rest := total - sum(row["n"] or 0 for row in by.values()):
+            named.append(f"not named {count(rest)}")
+        if total:
+            said.append(f"{event}: {', '.join(named)} of {plural(total, 'record')}")
+    return (
+        f"System of grading. {'; '.join(said)}. Grades are not converted (assumed, <code>crs@1</code>)." if said else ""
+    )
 
 
 def _grade(grade: object) -> str:

@@ -235,6 +235,7 @@ _PATHS = {
     "tcell_pre.first_day": "T cells before the course from day {}",
     "mrd_positive.from_pct": "MRD positive from {}%",
     "mrd_positive.by_lod=True": "MRD positive is whatever the assay detects (its limit of detection as cut-off)",
+    "tcell_chemotherapy.leave_out=True": "T-cell draws soon after systemic chemotherapy left out",
     "fas.down_syndrome=False": "without Down syndrome",
 }
 

@@ -31,7 +31,7 @@ DERIVED_AGAIN = {
 
 
 def censored_at_transplant(patients: pl.DataFrame) -> pl.DataFrame:
-    """S1: EFS censored at the first HSCT or CAR-T, if that comes before (or on the day of) the end of follow-up."""
+    """S1: EFS censored at the first HSCT or CAR-T, if before the end of follow-up; on one day the event counts."""
     first = pl.min_horizontal("hsct_day", "cart_day")
     earlier = first.is_not_null() & (first < pl.col("efs_days"))
     return patients.with_columns(
@@ -157,7 +157,7 @@ def _response_rows(frames: StudyFrames, parameters: StatisticsParameters) -> Ite
     for site in sorted(every["site"].drop_nulls().unique()):
         variants.append((f"S9-without-{site}", f"without {site}", every.filter(pl.col("site") != site)))
     for identifier, text, courses in variants:
-        for state in ("RR", "MRDpos", "MRDneg"):
+        for state in ("MRDpos", "MRDneg") if identifier == "S7" else ("RR", "MRDpos", "MRDneg"):
             known = courses.filter(pl.col("state_pre") == state)["responded"].drop_nulls()
             found = proportion_row(int(known.sum()), known.len(), parameters.confidence)
             yield {
