@@ -23,7 +23,7 @@ LINES = {
     "file": pl.String, "example": pl.String, "field": pl.String, "expected": pl.String, "obtained": pl.String,
     "same": pl.Boolean,
 }  # fmt: skip
-EXPECTED = ("in_study", "patient", "courses", "windows", "events")
+EXPECTED = ("in_study", "patient", "courses", "windows", "days_since_chemo", "adverse_events", "events")
 TOLERANCE = 1e-6
 
 
@@ -140,7 +140,11 @@ def _compared(one: Example, person: int, derived: Derived) -> Iterator[_Line]:
         yield _line("number of courses", len(expect["courses"]), courses.height)
         for number, told in enumerate(expect["courses"], start=1):
             yield from _fields(f"course {number}", told, courses.filter(pl.col("course_no") == number))
-    yield from _windows(expect.get("windows"), derived.lab_windows.filter(mine))
+    windows = derived.lab_windows.filter(mine)
+    yield from _windows(expect.get("windows"), windows, "value")
+    recent = windows.filter(pl.col("days_since_chemo").is_not_null())
+    yield from _windows(expect.get("days_since_chemo"), recent, "days_since_chemo")
+    yield from _adverse_events(expect.get("adverse_events"), derived.adverse_events.filter(mine))
     if "events" in expect:
         events = derived.events.filter(mine & (pl.col("label") == "outcome")).sort("day", "event")
         got = [f"{event} on day {day}" for event, day in events.select("event", "day").iter_rows()]
@@ -157,17 +161,31 @@ def _fields(where: str, told: Mapping[str, Any], rows: pl.DataFrame) -> Iterator
             yield _line(f"{where}, {field}", expected, rows[field][0])
 
 
-def _windows(told: object, rows: pl.DataFrame) -> Iterator[_Line]:
-    """`windows` names every window of course 1 ("CD3 pre") or of another ("CD3 pre, course 2"), and its value."""
+def _windows(told: object, rows: pl.DataFrame, column: str) -> Iterator[_Line]:
+    """`told` names every window of course 1 ("CD3 pre") or another ("CD3 pre, course 2"), and what a column holds."""
     if not isinstance(told, Mapping):
         return
     got: dict[str, Any] = {}
     for row in rows.sort("course_no", "analyte", "window").iter_rows(named=True):
         name = f"{row['analyte']} {row['window']}" + (f", course {row['course_no']}" if row["course_no"] > 1 else "")
         operator = row["operator"] if row["operator"] in ("<", ">", "<=", ">=") else None
-        got[name] = f"{operator}{row['value']:g}" if operator else row["value"]
+        got[name] = f"{operator}{row['value']:g}" if operator and column == "value" else row[column]
+    suffix = "" if column == "value" else f", {column}"
     for name in sorted({*told, *got}):
-        yield _line(f"window {name}", told.get(name), got.get(name))
+        yield _line(f"window {name}{suffix}", told.get(name), got.get(name))
+
+
+def _adverse_events(told: object, rows: pl.DataFrame) -> Iterator[_Line]:
+    """`adverse_events` names events of course 1: the grade, 0 for none, `ungraded`, or null for not recorded."""
+    if not isinstance(told, Mapping):
+        return
+    first = rows.filter(pl.col("course_no") == 1).select("event", "occurred", "grade").iter_rows()
+    got = {event: "ungraded" if occurred and grade is None else grade for event, occurred, grade in first}
+    for event, expected in told.items():
+        if event not in got:
+            yield f"adverse event {event}", _text(expected), f"no such event{did_you_mean(event, list(got))}", False
+        else:
+            yield _line(f"adverse event {event}", expected, got[event])
 
 
 def _line(field: str, expected: object, obtained: object) -> _Line:

@@ -78,9 +78,17 @@ class Cdm:
         schema = {name: _TYPES[types[name]] for name in columns}
         if not there:
             return pl.DataFrame(schema=schema)
-        wanted = ", ".join(name if name in there else f"NULL AS {name}" for name in columns)
+        wanted = ", ".join(
+            self._selected(name, types[name]) if name in there else f"NULL AS {name}" for name in columns
+        )
         sql = f"SELECT {wanted} FROM {self.schema}.{table}" + (f" WHERE {where}" if where else "")
-        return self.query(sql).select(pl.col(name).cast(kind) for name, kind in schema.items())
+        found = self.query(sql).select(pl.col(name).cast(kind) for name, kind in schema.items())
+        return found.with_columns(pl.col(pl.Float64).fill_nan(None))
+
+    def _selected(self, name: str, kind: str) -> str:
+        """A column as it is; a server's NUMERIC (OMOP's type; exact, of any length, maybe NaN) as a double."""
+        exact = kind == "DOUBLE" and self.engine.dialect.name != "duckdb"
+        return f"CAST({name} AS DOUBLE PRECISION) AS {name}" if exact else name
 
     def count(self, table: str, expression: str = "*", *, where: str = "") -> int:
         """How many rows (or distinct values) a table holds; 0 when the table is not there."""
@@ -116,7 +124,12 @@ def open_cdm(
         is_duckdb = address.get_backend_name() == "duckdb"
         if is_duckdb and address.database and not Path(address.database).is_file():
             raise CdmError(f"{address.database}: there is no such database")
-        engine = create_engine(address, connect_args={"read_only": True} if is_duckdb else {})
+        is_postgres = address.get_backend_name() == "postgresql"
+        engine = create_engine(
+            address,
+            connect_args={"read_only": True} if is_duckdb else {},
+            execution_options={"postgresql_readonly": True} if is_postgres else {},
+        )
     except (SQLAlchemyError, ImportError) as error:
         raise CdmError(f"this is no database URL that can be used ({_first_line(error)})") from None
     cdm = Cdm(engine, schema, vocabulary_schema or schema, lineage_schema)

@@ -26,9 +26,10 @@ FIRST = ("attrition", "classification", "response", "survival_at", "survival_sum
 """What a reader looks at first; the other tables follow in their own order."""
 SAID_IN_WORDS = ("note", "method", "ci_method", "basis", "unit", "reason")
 MOVED = {
-    "patients": ("indication", "pre_course1_state", "km_stratum", "genetic_subtype", "efs_event_type", "os_event"),
+    "patients": ("indication", "pre_course1_state", "km_stratum", "genetic_subtype", "efs_event_type", "os_event",
+                 "tki"),
     "courses": ("state_pre", "response_cr", "mrd_neg_post", "evaluable", "complete", "crs_grade", "icans_grade"),
-}
+}  # fmt: skip
 """The classifications whose changes are counted, by frame."""
 _KEYS = {"patients": ["person_id"], "courses": ["person_id", "course_no"]}
 TOLERANCE = 1e-9

@@ -4,9 +4,11 @@ from dataclasses import dataclass
 
 import polars as pl
 
+from analytics.adverse_events import derive_adverse_events
 from analytics.cdm import Cdm
 from analytics.cohort import derive_full_analysis_set, imm_pairs, whole_attrition, with_site
 from analytics.concept_sets import ConceptSets, resolve_concept_sets
+from analytics.concomitant import derive_tki, systemic_chemotherapy, with_chemotherapy_recorded
 from analytics.counts import cell_counts
 from analytics.courses import days_between, derive_courses, number_courses
 from analytics.disease import derive_diagnoses, derive_disease_events
@@ -32,7 +34,7 @@ PATIENTS = (
     "person_id site sex birth_date diagnosis_date age_years weight_kg bsa_m2 indication indication_grade "
     "prior_relapse burden_reduction_chemo pre_course1_state km_stratum genetic_subtype poor_cytogenetics bcr_abl1 "
     "high_mrd_ge1pct first_blina_date n_courses hsct_day cart_day efs_days efs_event efs_event_type os_days os_event "
-    "last_contact_date"
+    "last_contact_date tki chemo_recorded"
 ).split()
 """Columns of `Derived.patients`: dates `Date`, flags `Int8` (null: unknown), days `Int32` from the first bag."""
 
@@ -50,7 +52,7 @@ EVENTS = "person_id event date day label grade rule source_table source_ids".spl
 @dataclass(frozen=True)
 class Derived:
     """Everything that the study derives, as frames (columns: `PATIENTS`, `COURSES`, `EVENTS`, `immune.WINDOWS`,
-    `immune.POINTS`, …).
+    `immune.POINTS`, `adverse_events.ADVERSE_EVENTS`, …).
 
     `pairs`: person_id, course_no with both T-cell windows. `bags` and `course_times` carry exact local datetimes and
     the ids of source rows; episodes are made from them.
@@ -60,6 +62,7 @@ class Derived:
     courses: pl.DataFrame
     lab_windows: pl.DataFrame
     lab_points: pl.DataFrame
+    adverse_events: pl.DataFrame
     events: pl.DataFrame
     counters: pl.DataFrame
     attrition: pl.DataFrame
@@ -107,6 +110,7 @@ def derive_from(cdm: Cdm, sets: ConceptSets, records: Records, study: Study) -> 
         courses=courses.select(COURSES),
         lab_windows=windows,
         lab_points=derive_lab_points(courses, records, sets, study),
+        adverse_events=derive_adverse_events(courses, records, sets, study, findings),
         events=events.select(EVENTS),
         counters=findings.counters_frame(sites),
         attrition=whole_attrition(cdm, sets, steps, courses, imm_pairs(pairs)),
@@ -171,7 +175,9 @@ def _baseline(
         source_table="condition_occurrence",
         source_id="diagnosis_id",
     )
-    return derive_genetics(patients, records, sets, study, findings)
+    patients = derive_genetics(patients, records, sets, study, findings)
+    patients = derive_tki(patients, courses, records, sets, study, findings)
+    return with_chemotherapy_recorded(patients, systemic_chemotherapy(records, sets, study), findings)
 
 
 def _high_mrd(study: Study) -> pl.Expr:

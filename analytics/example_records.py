@@ -12,14 +12,16 @@ from analytics.invented import Child
 
 Entry = Mapping[str, Any]
 
-CHEMOTHERAPY = {
+DRUGS = {
     "vincristine": "11202", "methotrexate": "6851", "cyclophosphamide": "3002", "cytarabine": "3041",
     "dexamethasone": "3264", "tocilizumab": "612865",
+    "imatinib": "282388", "dasatinib": "475342", "ponatinib": "1364347",
 }  # fmt: skip
 CELLS = {
     "CD3": "8122-4", "CD4": "24467-3", "CD8": "14135-8", "CD19": "8116-6", "CD3 %": "8124-0", "CD8 %": "8101-8",
     "lymphocytes": "731-0", "neutrophils": "26499-4", "platelets": "26515-7", "IL-6": "26881-3", "IL-10": "26848-2",
 }  # fmt: skip
+CHEMISTRY = {"ALT": "1742-6", "AST": "1920-8", "bilirubin": "1975-2", "creatinine": "2160-0"}
 OPERATORS = {"<": "276139006", ">": "276140008"}
 
 
@@ -97,10 +99,15 @@ def _disease(child: Child, entry: Entry) -> None:
 
 
 def _drug(child: Child, entry: Entry) -> None:
+    """A drug of `DRUGS`: `until` a day (absent: one day), `ordered: true` for an order, else it was given."""
     more: dict[str, Any] = {"route_source_value": entry.get("route", "intravenous")}
     if "hour_of_day" in entry:
         more["drug_exposure_start_datetime"] = datetime.combine(child.day(entry["day"]), time(entry["hour_of_day"]))
-    child.drug(CHEMOTHERAPY[entry["drug"]], child.day(entry["day"]), **more)
+    if "until" in entry:
+        more["drug_exposure_end_date"] = child.day(entry["until"])
+    if entry.get("ordered"):
+        more["drug_type_concept_id"] = 32838
+    child.drug(DRUGS[entry["drug"]], child.day(entry["day"]), **more)
 
 
 def _planned(child: Child, entry: Entry) -> None:
@@ -115,6 +122,29 @@ def _reason(child: Child, entry: Entry) -> None:
 
 def _toxicity(child: Child, entry: Entry) -> None:
     child.graded(entry["event"], entry["day"], entry.get("grade"), entry.get("system", "ASTCT"))
+
+
+def _adverse_event(child: Child, entry: Entry) -> None:
+    """`event`: febrile neutropenia, seizure, or other words; `grade` of it, if any."""
+    known = {"febrile neutropenia": ("SNOMED", "409089005"), "seizure": ("BLINA", "SEIZURE")}
+    event = str(entry["event"])
+    concept = child.cdm.concept(*known[event]) if event in known else 0
+    made = child.condition(concept, child.day(entry["day"]), event)
+    if entry.get("grade") is not None:
+        child.grade(made, entry["day"], entry["grade"], entry.get("system", "CTCAE"))
+
+
+def _chemistry(child: Child, entry: Entry) -> None:
+    """Liver and kidney values (`CHEMISTRY`) with the laboratory's `upper` limit of normal; may be written ">1000"."""
+    for name, code in CHEMISTRY.items():
+        if name in entry:
+            written = str(entry[name])
+            operator = OPERATORS.get(written[0])
+            more: dict[str, Any] = {"range_high": float(entry["upper"])} if "upper" in entry else {}
+            if operator:
+                more["operator_concept_id"] = child.cdm.concept("SNOMED", operator)
+            concept = child.cdm.concept("LOINC", code)
+            child.number(concept, child.day(entry["day"]), float(written.lstrip("<>")), "U/L", **more)
 
 
 def _procedure(child: Child, entry: Entry) -> None:
@@ -150,10 +180,12 @@ WRITERS: dict[str, tuple[Callable[[Child, Entry], None], frozenset[str]]] = {
         ("cd19_on_blasts", _cd19, "day percent"),
         ("genetics", _genetics, "day finding method"),
         ("disease", _disease, "day event words"),
-        ("drugs", _drug, "day drug route hour_of_day"),
+        ("drugs", _drug, "day until drug route hour_of_day ordered"),
         ("planned_blocks", _planned, "day reason"),
         ("reasons", _reason, "day reason words"),
         ("toxicity", _toxicity, "day event grade system"),
+        ("adverse_events", _adverse_event, "day event grade system"),
+        ("chemistry", _chemistry, f"day upper {' '.join(CHEMISTRY)}"),
         ("procedures", _procedure, "day what words"),
         ("visits", _visit, "day until kind died"),
         ("deaths", _death, "day"),

@@ -12,8 +12,8 @@ _SHOWN = (
     "response_cr mrd_neg_post cd19_loss_complete cd19_loss_2missing crs_grade icans_grade"
 ).split()
 _OF_PATIENT = (
-    "indication pre_course1_state km_stratum n_courses hsct_day cart_day efs_days efs_event os_days os_event".split()
-)
+    "indication pre_course1_state km_stratum n_courses tki hsct_day cart_day efs_days efs_event os_days os_event"
+).split()
 _GRADES = {"A": "coded", "B": "derived", "C": "text", "D": "manual"}
 
 
@@ -52,6 +52,12 @@ def _told(derived: Derived, course: pl.DataFrame, values: bool) -> str:
         lines += ["", title]
         rows = evidence.filter(pl.col("table") == table)
         lines += [line for name in names for line in _value(name, row[name][0] if values else "", rows)]
+    lines += ["", "adverse events beside CRS and ICANS"]
+    rows = evidence.filter(pl.col("table") == "study_adverse_event")
+    own = (pl.col("person_id") == person) & (pl.col("course_no") == number)
+    for event, occurred, worst in derived.adverse_events.filter(own).select("event", "occurred", "grade").iter_rows():
+        told = "without a grade" if occurred and worst is None else worst
+        lines += _value(event, told if values else "", rows)
     return "\n".join(lines)
 
 

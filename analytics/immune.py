@@ -3,6 +3,7 @@
 import polars as pl
 
 from analytics.concept_sets import ConceptSets
+from analytics.concomitant import systemic_chemotherapy, with_chemotherapy_before
 from analytics.counts import concentrations, subset_counts
 from analytics.courses import days_between
 from analytics.findings import Findings
@@ -21,10 +22,14 @@ WINDOWS = {
     "unit": pl.String,
     "operator": pl.String,
     "measurement_id": pl.Int64,
+    "days_since_chemo": pl.Int32,
 }
-"""Columns of the lab windows: window pre, post, baseline or peak; day from the course's first bag."""
+"""Columns of the lab windows: window pre, post, baseline or peak; day from the course's first bag; days_since_chemo of
+`tcell_chemotherapy@1` (null: none recorded that near)."""
 
-POINTS = {name: kind for name, kind in WINDOWS.items() if name != "window"} | {"day_after_end": pl.Int32}
+POINTS = {name: kind for name, kind in WINDOWS.items() if name not in ("window", "days_since_chemo")} | {
+    "day_after_end": pl.Int32
+}
 """Columns of the lab points."""
 
 _KEYS = ["person_id", "course_no"]
@@ -39,7 +44,10 @@ def derive_lab_windows(
     """
     cells = subset_counts(records, sets, study, findings)
     _check_subsets(cells, study, findings)
-    near = _near(courses, cells)
+    chemotherapy = systemic_chemotherapy(records, sets, study)
+    near = with_chemotherapy_before(_near(courses, cells), chemotherapy, study)
+    if study.get("tcell_chemotherapy.leave_out"):
+        near = near.filter(pl.col("days_since_chemo").is_null())
     after_end = days_between(pl.col("end_date"), pl.col("date"))
     before_next = days_between(pl.col("date"), pl.col("next_start_date"))
     pre, post = study.get("tcell_pre"), study.get("tcell_post")
@@ -51,7 +59,9 @@ def derive_lab_windows(
         _one_draw(near.filter(in_post), study, "post", last=False),
     ]
     cell_windows = pl.concat(windows).with_columns(unit=pl.lit(study.get("units_cells.unit")))
-    together = [cell_windows, _cytokines(courses, records, sets, study, findings)]
+    _record_chemotherapy(cell_windows, study, findings)
+    cytokines = _cytokines(courses, records, sets, study, findings)
+    together = [cell_windows, with_chemotherapy_before(cytokines, chemotherapy, study)]
     frame = pl.concat(one.select(list(WINDOWS)) for one in together).cast(WINDOWS)  # type: ignore[arg-type]
     _count_windows(courses, frame, study, findings)
     return frame.sort("person_id", "course_no", "analyte", "window")
@@ -216,6 +226,22 @@ def _check_subsets(cells: pl.DataFrame, study: Study, findings: Findings) -> Non
     )
     exceeds = (pl.col("CD4") + pl.col("CD8") - pl.col("CD3")).round(6) > study.get("subset_sum.tolerance")
     findings.count("dq_subset_sum_exceeds", draws.filter(exceeds), draws)
+
+
+def _record_chemotherapy(cell_windows: pl.DataFrame, study: Study, findings: Findings) -> None:
+    """Chemotherapy shortly before a draw that counts: how often, and which rows say so."""
+    after = cell_windows.filter(pl.col("days_since_chemo").is_not_null())
+    findings.count("dq_tcell_after_chemotherapy", after, cell_windows)
+    findings.evidence(
+        after,
+        table="study_lab_window",
+        field="days_since_chemo",
+        rule=study.rule("tcell_chemotherapy"),
+        grade="B",
+        source_table="drug_exposure",
+        source_id="chemo_ids",
+        key=("person_id", "course_no"),
+    )
 
 
 def _count_windows(courses: pl.DataFrame, windows: pl.DataFrame, study: Study, findings: Findings) -> None:

@@ -3,6 +3,7 @@
 import polars as pl
 
 from analytics.concept_sets import ConceptSets
+from analytics.concomitant import counted_exposures, is_systemic_chemotherapy
 from analytics.courses import days_between
 from analytics.findings import Findings
 from analytics.records import Records
@@ -128,16 +129,13 @@ def _burden_reduction(
     patients: pl.DataFrame, records: Records, sets: ConceptSets, study: Study, findings: Findings
 ) -> pl.DataFrame:
     """`burden_reduction@1`: systemic chemotherapy from the relapse to the first bag; null without any drug record."""
-    rule, words = study.get("burden_reduction"), "|".join(study.get("intrathecal_words.words"))
+    rule = study.get("burden_reduction")
     drugs = records.drugs.join(patients.select("person_id", "first_blina_date", "rr_date"), on="person_id")
     day = days_between(pl.col("first_blina_date"), pl.col("drug_exposure_start_date"))
-    drugs = _exposures(drugs.filter(day.is_between(rule["first_day"], rule["last_day"])), records, study)
-    intrathecal = sets.within("route_concept_id", "CS_ROUTE_INTRATHECAL") | (
-        pl.col("route_source_value").str.contains(words).fill_null(value=False)
-    )
-    chemo = sets.within("drug_concept_id", "CS_CHEMO") | sets.within("drug_source_concept_id", "CS_CHEMO")
+    drugs = counted_exposures(drugs.filter(day.is_between(rule["first_day"], rule["last_day"])), records, study)
+    chemo = is_systemic_chemotherapy(sets, study)
     after = (pl.col("drug_exposure_start_date") >= pl.col("rr_date")).fill_null(value=True)
-    counted = pl.col("drug_exposure_id").filter(chemo & ~intrathecal & after)
+    counted = pl.col("drug_exposure_id").filter(chemo & after)
     patients = patients.join(drugs.group_by("person_id").agg(chemo_ids=counted.sort()), on="person_id", how="left")
     is_rr = pl.col("indication") == RR
     findings.evidence(
@@ -153,15 +151,6 @@ def _burden_reduction(
     return patients.with_columns(
         burden_reduction_chemo=reduced.otherwise(pl.lit(0, dtype=pl.Int8)),
     ).drop("chemo_ids")
-
-
-def _exposures(drugs: pl.DataFrame, records: Records, study: Study) -> pl.DataFrame:
-    """Administrations; orders of persons of whom no administration of any drug is known (as for bags, A10)."""
-    kinds = study.get("exposure_type")
-    is_given = pl.col("drug_type_concept_id").is_in(kinds["administration_type_concept_ids"])
-    charted = records.drugs.filter(is_given).select("person_id").unique()
-    ordered = drugs.filter(pl.col("drug_type_concept_id").is_in(kinds["order_type_concept_ids"]))
-    return pl.concat([drugs.filter(is_given), ordered.join(charted, on="person_id", how="anti")])
 
 
 def _record(patients: pl.DataFrame, study: Study, findings: Findings) -> None:

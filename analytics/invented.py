@@ -220,10 +220,14 @@ class Child(PersonRows):
         """CRS or ICANS; without a grade if it is None."""
         made = self.condition(self.cdm.concept("BLINA", event), self.day(day), event)
         if grade is not None:
-            self.observation(
-                f"GRADE_{grade}", self.day(day), observation_event_id=made, observation_source_value=f"{system} grade",
-                obs_event_field_concept_id=CONDITION_FIELD,
-            )  # fmt: skip
+            self.grade(made, day, grade, system)
+
+    def grade(self, condition: int, day: int, grade: int, system: str) -> None:
+        """The grade of a diagnosis, linked to it."""
+        self.observation(
+            f"GRADE_{grade}", self.day(day), observation_event_id=condition, observation_source_value=f"{system} grade",
+            obs_event_field_concept_id=CONDITION_FIELD,
+        )  # fmt: skip
 
 
 class Children:

@@ -29,7 +29,7 @@ _NAMES = {
     "measurement": (
         "measurement_id person_id measurement_concept_id measurement_source_concept_id measurement_date "
         "measurement_datetime operator_concept_id value_as_number value_as_concept_id unit_concept_id "
-        "unit_source_value measurement_source_value value_source_value measurement_event_id "
+        "unit_source_value range_high measurement_source_value value_source_value measurement_event_id "
         "meas_event_field_concept_id visit_occurrence_id"
     ),
     "procedure_occurrence": (

@@ -25,19 +25,12 @@ def derive_toxicity(
     end = days_between(pl.col("start_date"), pl.col("end_date"))
     lasts = {"crs": pl.lit(study.get("crs.last_day")), "icans": end + study.get("icans.days_after_end")}
     for name, last in lasts.items():
-        windows = courses.select(
-            *_KEYS,
-            first=pl.col("start_date") + pl.duration(days=study.get(f"{name}.first_day")),
-            # A record from the next course's first bag on belongs to that course.
-            last=pl.min_horizontal(
-                pl.col("start_date") + pl.duration(days=last), pl.col("next_start_date") - pl.duration(days=1)
-            ),
-        )
+        windows = course_windows(courses, study.get(f"{name}.first_day"), last)
         events = _graded(records, sets, name.upper(), study)
         inside = windows.join(events, on="person_id").filter(pl.col("date").is_between(pl.col("first"), pl.col("last")))
         _record(inside, name, study, findings)
         worst = inside.group_by(_KEYS).agg(grade=pl.col("grade").max(), recorded=pl.lit(value=True))
-        seen = _inpatient(windows, records, sets, study)
+        seen = inpatient(windows, records, sets, study)
         joined = result.join(worst, on=_KEYS, how="left").join(seen, on=_KEYS, how="left")
         grade = pl.when(pl.col("recorded").is_null() & pl.col("seen").is_not_null()).then(0).otherwise("grade")
         result = joined.with_columns(grade.cast(pl.Int8).alias(f"{name}_grade")).drop("grade", "recorded", "seen")
@@ -69,12 +62,25 @@ def count_steroids(
     findings.count("dq_steroid_role_unclear", near.join(explained, on="drug_exposure_id", how="anti"), near)
 
 
-def _graded(records: Records, sets: ConceptSets, name: str, study: Study) -> pl.DataFrame:
-    """person_id, date, grade (null if none), system, source_table, source_id of one kind of event (CRS, ICANS).
+def course_windows(courses: pl.DataFrame, first_day: int, last_day: pl.Expr) -> pl.DataFrame:
+    """person_id, course_no, first, last: the dates of a window, told in days from the course's first bag.
 
-    A diagnosis with its linked grade, or a result that is the grade itself (a 0 is a grade).
+    A record from the next course's first bag on belongs to that course.
     """
-    conditions = records.conditions.filter(condition_in(sets, f"CS_{name}"))
+    return courses.select(
+        *_KEYS,
+        first=pl.col("start_date") + pl.duration(days=first_day),
+        last=pl.min_horizontal(
+            pl.col("start_date") + pl.duration(days=last_day), pl.col("next_start_date") - pl.duration(days=1)
+        ),
+    )
+
+
+def graded_diagnoses(records: Records, sets: ConceptSets, which: pl.Expr, study: Study) -> pl.DataFrame:
+    """person_id, system, date, grade, source_table, source_id of the conditions that fit; grade null if none is told.
+
+    The grade is that of a linked observation, else the one in the code itself (D89.832).
+    """
     grade_of = [
         sets.choose(column, _GRADES).cast(pl.Int32) for column in ("observation_concept_id", "value_as_concept_id")
     ]
@@ -85,8 +91,10 @@ def _graded(records: Records, sets: ConceptSets, name: str, study: Study) -> pl.
         pl.col("linked_grade").max(), pl.col("system").drop_nulls().first()
     )
     own = sets.choose("condition_source_concept_id", _GRADES).cast(pl.Int32)
-    joined = conditions.join(linked, left_on="condition_occurrence_id", right_on="observation_event_id", how="left")
-    diagnosed = joined.select(
+    joined = records.conditions.filter(which).join(
+        linked, left_on="condition_occurrence_id", right_on="observation_event_id", how="left"
+    )
+    return joined.select(
         "person_id",
         "system",
         date="condition_start_date",
@@ -94,6 +102,14 @@ def _graded(records: Records, sets: ConceptSets, name: str, study: Study) -> pl.
         source_table=pl.lit("condition_occurrence"),
         source_id="condition_occurrence_id",
     )
+
+
+def _graded(records: Records, sets: ConceptSets, name: str, study: Study) -> pl.DataFrame:
+    """person_id, date, grade (null if none), system, source_table, source_id of one kind of event (CRS, ICANS).
+
+    A diagnosis with its linked grade, or a result that is the grade itself (a 0 is a grade).
+    """
+    diagnosed = graded_diagnoses(records, sets, condition_in(sets, f"CS_{name}"), study)
     results = records.observations.filter(
         sets.within("observation_concept_id", f"CS_{name}", _GRADED_BY[name]),
         pl.col("obs_event_field_concept_id").fill_null(0) != CONDITION_FIELD,
@@ -123,7 +139,7 @@ def _system(study: Study) -> pl.Expr:
     return system
 
 
-def _inpatient(windows: pl.DataFrame, records: Records, sets: ConceptSets, study: Study) -> pl.DataFrame:
+def inpatient(windows: pl.DataFrame, records: Records, sets: ConceptSets, study: Study) -> pl.DataFrame:
     """person_id, course_no, seen of the windows in which the person was an inpatient."""
     visits = records.visits.filter(sets.within("visit_concept_id", *study.get("inpatient.visit_concept_sets")))
     joined = windows.join(visits.select("person_id", "visit_start_date", "visit_end_date"), on="person_id")
@@ -137,6 +153,9 @@ def _inpatient(windows: pl.DataFrame, records: Records, sets: ConceptSets, study
 def _record(events: pl.DataFrame, name: str, study: Study, findings: Findings) -> None:
     findings.count(f"dq_{name}_ungraded", events.filter(pl.col("grade").is_null()), events)
     findings.count(f"dq_{name}_system", events.filter(pl.col("system").is_not_null()), events)
+    for system in study.get("grading_system"):
+        slug = system.lower().replace(" ", "_")
+        findings.count(f"dq_{name}_by_{slug}", events.filter(pl.col("system") == system), events)
     graded = events.filter(pl.col("grade").is_not_null())
     for (source_table,), rows in graded.group_by("source_table", maintain_order=True):
         findings.evidence(

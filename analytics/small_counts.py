@@ -54,7 +54,7 @@ RULES: dict[str, Rule] = {
     "cell_trajectory": Rule(("n", "n_censored"), keep=("day",)),
     "state_flow": Rule(("n",), partition=()),
     "safety": Rule(("n", "denominator"), (("n", "denominator"),), ("event", "unit_of_analysis"),
-                   lambda row: not str(row["grade"]).isdigit()),
+                   lambda row: not (str(row["grade"]).isdigit() or row["grade"] == "ungraded")),
     "rates": Rule(("events",)),
     "sensitivity": Rule(("n", "events"), partition=("analysis_id", "endpoint", "quantity"),
                         total=lambda row: row["stratum"] is None),

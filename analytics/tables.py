@@ -21,15 +21,17 @@ _COURSE = {
 
 
 def results_tables(derived: Derived) -> dict[str, pl.DataFrame]:
-    """study_patient, study_course, study_lab_window, study_event, study_parameter, dq_counter, attrition, evidence.
+    """study_patient, study_course, study_adverse_event, study_lab_window, study_event and the rest of schema `results`.
 
-    study_course adds cr_depth (CR, CRh, CRi), state_grade, counts_missing. Concept sets and how they resolved:
-    study_concept_set. Every table carries param_hash; the caller adds its run_id.
+    The rest: study_parameter, dq_counter, attrition, evidence. study_course adds cr_depth (CR, CRh, CRi), state_grade,
+    counts_missing. Concept sets and how they resolved: study_concept_set. Every table carries param_hash; the caller
+    adds its run_id.
     """
     depths = derived.course_times.select("person_id", "course_no", "cr_depth", "state_grade", "counts_missing")
     tables = {
         "study_patient": derived.patients.rename(_PATIENT),
         "study_course": derived.courses.rename(_COURSE).join(depths, on=["person_id", "course_no"], how="left"),
+        "study_adverse_event": derived.adverse_events,
         "study_lab_window": derived.lab_windows.rename({"operator": "censor_flag"}),
         "study_event": derived.events.rename({"grade": "evidence"}),
         "study_parameter": derived.parameters,

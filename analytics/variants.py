@@ -1,4 +1,4 @@
-"""The study derived again under the definitions of its parameter `sensitivity` (S5, S7, S10), from the same rows."""
+"""The study derived again under the definitions of its parameter `sensitivity` (S7, S10, S13), from the same rows."""
 
 from collections.abc import Mapping
 

@@ -17,7 +17,7 @@ def draw_incidence(incidence: pl.DataFrame) -> Drawing:
     """Stacked Aalen–Johansen curves from the table cumulative_incidence (stratum, event, time in days, cif, se)."""
     strata = in_order(incidence["stratum"].to_list())
     events = _events(incidence)
-    last = float(incidence["time"].to_numpy().max())
+    last = max(float(incidence["time"].to_numpy().max()), 1.0)  # no event at all: the curve is its first point
     ceiling = _ceiling(incidence)
     with style(_NAME):
         figure = board(7.4, 3.6)

@@ -101,8 +101,9 @@ def spell(text: str) -> str:
 
 
 def sentence(text: str) -> str:
-    """The text with a capital first letter; the rest stays."""
-    return text[:1].upper() + text[1:]
+    """The text with a capital first letter; a unit (µg) or the name of a definition (rule@1) stays as it is."""
+    first = text.split(" ", 1)[0]
+    return text if text[:1] in "µμ" or "@" in first else text[:1].upper() + text[1:]
 
 
 def quantity(text: object) -> str:

@@ -26,6 +26,7 @@ from analytics.figures.wording import (
 )
 from analytics.report.landing import with_landing
 from analytics.report.material import Material, Section, total_of
+from analytics.report.models import HIGH_MRD
 from analytics.report.tables import Column, html_table
 
 GROUPS = ("RR", "CR_MRDpos", "CHEMO_DELAY", "UNKNOWN", "overall")
@@ -39,9 +40,9 @@ VARIABLES = {
     "state_pre": "Marrow before the course",
     "km_stratum": "Survival stratum",
     "prior_relapse": "Relapse recorded before the first bag",
-    "burden_reduction_chemo": "Burden-reduction chemotherapy (R/R only)",
+    "burden_reduction_chemo": "Burden-reduction chemotherapy, of those with the indication R/R",
     "genetic_subtype": "Genetic subtype",
-    "high_mrd_ge1pct": "MRD ≥ 1% before course 1",
+    "high_mrd_ge1pct": "High MRD before course 1",
     "poor_cytogenetics": "Poor cytogenetics, nested (with BCR::ABL1)",
     "blasts_pre_pct": "Marrow blasts before course 1",
     "mrd_pre_pct": "Marrow MRD before course 1",
@@ -50,6 +51,7 @@ VARIABLES = {
     "genetics": "Genetics, exclusive groups",
     "hsct": "HSCT",
     "cart": "CAR-T",
+    "tki": "TKI beside blinatumomab, of those with BCR::ABL1",
     "regimen": "Dose regimen",
     "complete": "Complete (≥ 90% of the planned days)",
     "evaluable": "Evaluable",
@@ -62,10 +64,12 @@ VARIABLES = {
 FLAGS = "History and risk factors, present"
 """The row group that holds the yes/no variables of the baseline table."""
 
-AFTER = "After the first bag (not baseline)"
+AFTER = "During and after blinatumomab (not baseline)"
 """The row group of what happened later; it describes the cohort and is no baseline."""
 
-_LATER = ("hsct", "cart")
+_LATER = ("hsct", "cart", "tki")
+_OF_SOME = ("burden_reduction_chemo", "tki")
+"""The variables that concern some patients only, and say of how many."""
 
 _LEVEL_ORDER = {
     "mrd_level": ("negative", "0.01-<0.1%", "0.1-<1%", ">= 1%"),
@@ -130,8 +134,11 @@ def baseline(material: Material) -> str:
     ]
     notes = [
         (
-            "Unit: patient. Categories: n (% of the patients of the column). IQR: interquartile range. "
-            "Missing values are shown where there are any. Courses, HSCT and CAR-T are counted up to the last contact. "
+            "Unit: patient. Categories: n (% of the patients of the column), or n/N where N says of how many. IQR: "
+            f"interquartile range. {HIGH_MRD} "
+            "Missing values are shown where there are any. TKI (tyrosine-kinase inhibitor): given, ordered or supplied "
+            "(assumed, <code>tki@1</code>); not recorded is not none. Courses, HSCT and CAR-T are counted up to the "
+            "last contact. "
             "No P values: the groups are defined, not compared."
         )
     ]
@@ -149,6 +156,10 @@ def _levels(part: pl.DataFrame, variable: str) -> list[str | None]:
 def _variable_rows(part: pl.DataFrame, variable: str, groups: list[str]) -> list[dict[str, Any]]:
     unit = part["unit"].drop_nulls().first() if part["unit"].null_count() < part.height else None
     head = variable_name(variable, str(unit) if unit else None)
+    if variable in _OF_SOME:
+        own = {r["group"]: r for r in part.filter(pl.col("level") == "1").to_dicts()}
+        block = AFTER if variable in _LATER else FLAGS
+        return [{"variable": block, "level": head} | {g: _told_cell(own.get(g)) for g in groups}]
     levels = _levels(part, variable)
     known = {str(level) for level in levels if level is not None}
     rows: list[dict[str, Any]] = []
@@ -185,6 +196,15 @@ def _share_cell(row: Row | None) -> str:
     if row is None:
         return DASH
     return count(row["n"]) if row["percent"] is None else f"{count(row['n'])} ({percent(row['percent'])})"
+
+
+def _told_cell(row: Row | None) -> str:
+    """Of those of whom it is known; a dash where it concerns nobody, in words where nobody's record says."""
+    if row is None or not (row["denominator"] or row["missing"]):
+        return DASH
+    if not row["denominator"]:
+        return f"not recorded ({count(row['missing'])})"
+    return share(row["n"], row["denominator"]) + (f"; {count(row['missing'])} not recorded" if row["missing"] else "")
 
 
 def classification(material: Material) -> str:

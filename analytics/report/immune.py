@@ -1,7 +1,6 @@
-"""T cells, B cells and cytokines (T8, F6, F7), and safety (T9)."""
+"""T cells, B cells and cytokines (T8, F6, F7)."""
 
 from html import escape
-from typing import Any
 
 import polars as pl
 
@@ -19,7 +18,6 @@ from analytics.figures.wording import (
     ratio,
     ratio_interval,
     sentence,
-    share,
     span,
     word,
 )
@@ -228,94 +226,3 @@ IMMUNE = Section(
         ("Cytokine peaks", peaks_figure),
     ),
 )
-
-
-def grades(material: Material) -> str:
-    """T9: adverse events by grade, worst of the patient and of the course side by side."""
-    table = material.need(
-        "safety",
-        *("event grade unit_of_analysis n denominator percent lower upper").split(),
-    )
-    units = table["unit_of_analysis"].unique(maintain_order=True).to_list()
-    columns = [Column("grade", "Worst grade", "left")]
-    for unit in units:
-        head = f"Per {escape(str(unit))}"
-        columns += [
-            Column(f"{unit}_n", "n/N (%)", spanner=head),
-            Column(f"{unit}_ci", "Exact 95% CI (%)", spanner=head),
-        ]
-    rows: list[dict[str, Any]] = []
-    for event, grade in table.select("event", "grade").unique(maintain_order=True).iter_rows():
-        row: dict[str, object] = {"event": event, "grade": _grade(grade)}
-        for unit in units:
-            same = (
-                (pl.col("event") == event)
-                & pl.col("grade").eq_missing(pl.lit(grade))
-                & (pl.col("unit_of_analysis") == unit)
-            )
-            cell = next(iter(table.filter(same).to_dicts()), None)
-            row[f"{unit}_n"] = "" if cell is None else share(cell["n"], cell["denominator"])
-            row[f"{unit}_ci"] = interval(cell["lower"], cell["upper"]) if cell and is_number(cell["upper"]) else ""
-        rows.append(row)
-    note = (
-        "Worst grade as recorded; exact: Clopper–Pearson. A record without a grade is missing, never grade 0. Other "
-        "adverse events are not derived: the protocol defines only CRS and ICANS."
-    )
-    body = html_table(rows, columns, stub="grade", group="event")
-    return material.table(
-        "Cytokine release syndrome (CRS) and neurotoxicity (ICANS)", body, [note, _grading_systems(material)]
-    )
-
-
-def _grading_systems(material: Material) -> str:
-    """How many records name the system by which they were graded (ASTCT, Lee 2014, CTCAE, ICD-10-CM)."""
-    table = material.maybe("counters", "counter", "site", "n", "denominator")
-    if table is None:
-        return ""
-    whole = {row["counter"]: row for row in table.filter(pl.col("site") == "all").to_dicts()}
-    said = [
-        f"{event} {share(whole[name]['n'], whole[name]['denominator'])}"
-        for event, name in (("CRS", "dq_crs_system"), ("ICANS", "dq_icans_system"))
-        if name in whole
-    ]
-    return f"Records that name their grading system: {'; '.join(said)}. Grades are not converted." if said else ""
-
-
-def _grade(grade: object) -> str:
-    text = str(grade)
-    return f"Grade {text}" if text[:1].isdigit() else sentence(word(text))
-
-
-def rates(material: Material) -> str:
-    """T9: events per 100 infusion days."""
-    table = material.need(
-        "rates",
-        *("event grade events infusion_days rate_per_100_days lower upper").split(),
-    )
-    rows = [
-        {
-            "event": row["event"],
-            "grade": _grade(row["grade"]),
-            "events": count(row["events"]),
-            "days": count(row["infusion_days"]),
-            "rate": number(row["rate_per_100_days"], 2),
-            "ci": interval(row["lower"], row["upper"], 2),
-        }
-        for row in table.to_dicts()
-    ]
-    columns = [
-        Column("grade", "Grade", "left"),
-        Column("events", "Events"),
-        Column("days", "Infusion days"),
-        Column("rate", "Per 100 days"),
-        Column("ci", "95% CI"),
-    ]
-    body = html_table(rows, columns, stub="grade", group="event")
-    return material.table(
-        "Adverse events per 100 infusion days",
-        body,
-        ["Events: courses with the event. Exact Poisson intervals; courses without a grade are left out."],
-    )
-
-
-SAFETY = Section("safety", "Safety", (("Grades", grades), ("Rates", rates)))

@@ -22,6 +22,10 @@ from analytics.figures.wording import (
 from analytics.report.material import Material, NotComputedError, Section
 from analytics.report.tables import Column, html_table
 
+HIGH_MRD = (
+    "High MRD: marrow MRD of at least 1% before course 1, and every state R/R (assumed, <code>high_mrd@1</code>)."
+)
+"""What "high MRD" is, for the notes of every table that counts it."""
 _MAIN_MODELS = ("firth_logistic", "firth_cox", "cox", "hsct_td")
 _FOREST = ("firth_logistic", "firth_cox", "hsct_td")
 _BY_SITE = ("firth_logistic_site", "firth_cox_site")
@@ -111,7 +115,7 @@ def models(material: Material) -> str:
         raise NotComputedError("the result table “models” holds none of the main models")
     note = (
         "OR: odds ratio of non-response; HR: hazard ratio. Exploratory; few events per parameter. Exclusive coding "
-        "is the primary one; nested coding is shown for the published comparison."
+        f"is the primary one; nested coding is shown for the published comparison. {HIGH_MRD}"
     )
     return material.table("Regression models", _model_table(table), [note, _methods(table), _fit(material)])
 

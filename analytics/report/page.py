@@ -11,7 +11,7 @@ from jinja2 import Environment, StrictUndefined
 
 from analytics.report.cohort import COHORT
 from analytics.report.definitions import DEFINITIONS
-from analytics.report.immune import IMMUNE, SAFETY
+from analytics.report.immune import IMMUNE
 from analytics.report.material import Material
 from analytics.report.meta import ReportMeta
 from analytics.report.models import MODELS
@@ -19,6 +19,7 @@ from analytics.report.provenance import PROVENANCE
 from analytics.report.quality import QUALITY
 from analytics.report.replication import REAL, REPLICATION, SYNTHETIC
 from analytics.report.response import RESPONSE
+from analytics.report.safety import SAFETY
 from analytics.report.sensitivity import SENSITIVITY
 from analytics.report.summary import render_summary
 from analytics.report.survival import SURVIVAL

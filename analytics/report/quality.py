@@ -56,6 +56,7 @@ COUNTERS: dict[str, tuple[str, str]] = {
     "superseded_versions": (MARROW, "results replaced by a later version"),
     "fullwidth": (MARROW, "texts with full-width digits or signs"),
     "report_date_used": (MARROW, "results dated by the report, not the sample"),
+    "sample_date_used": (MARROW, "results reported after the day of the sample, dated by the sample"),
     "genetics_from_text": (GENETICS, "subtypes read from text"),
     "genetics_unparsed": (GENETICS, "genetic reports that could not be read"),
     "genetics_missing": (GENETICS, "patients without any genetic result (unknown)"),
@@ -69,6 +70,7 @@ COUNTERS: dict[str, tuple[str, str]] = {
     "code_unit_conflict": (CELLS, "percentages under a code for absolute counts"),
     "below_lod": (CELLS, "counts of 0 or below the detection limit"),
     "window_empty": (CELLS, "windows without a value"),
+    "tcell_after_chemotherapy": (CELLS, "T-cell values of the windows drawn soon after systemic chemotherapy"),
     "subset_sum_exceeds": (CELLS, "CD4 + CD8 above CD3"),
     "cytokine_censored": (CELLS, "cytokine values given as a limit"),
     "il6_after_tocilizumab": (CELLS, "IL-6 values after tocilizumab, not used"),
@@ -86,9 +88,15 @@ COUNTERS: dict[str, tuple[str, str]] = {
     "icans_system": (EVENTS, "ICANS records that name their grading system"),
     "icans_ungraded": (EVENTS, "ICANS records without a grade"),
     "seizure_unclassified": (EVENTS, "seizures near a bag, for review"),
+    "adverse_event_ungraded": (EVENTS, "other adverse events without a grade"),
+    "upper_limit_missing": (EVENTS, "liver and kidney values without an upper limit of normal, not graded"),
+    "tki_not_recorded": (EVENTS, "patients with BCR::ABL1 of whom no record tells whether they had a TKI"),
+    "chemotherapy_not_recorded": (PERSONS, "patients without any systemic chemotherapy on record"),
     "person_linked": (PERSONS, "patients linked over two record numbers"),
     "person_possible_duplicate": (PERSONS, "patients that may be the same child (not linked)"),
     "date_shift_conflict": (PERSONS, "patients with shifted dates over sites"),
+    "down_syndrome": (PERSONS, "patients with Down syndrome on record"),
+    "drug_unmapped": (PERSONS, "drug records without a standard concept"),
     "diagnosis_absent": (PERSONS, "patients without a diagnosis date"),
     "sex_missing": (PERSONS, "patients without a recorded sex"),
     "delay_grade_b": (PERSONS, "chemotherapy delays derived from dates (grade B)"),
@@ -110,8 +118,15 @@ def counters(material: Material) -> str:
     rows = [_row(table.filter(pl.col("counter") == name), name, sites) for name in sorted(found)]
     order = [*dict.fromkeys(block for block, _ in COUNTERS.values()), OTHER]
     rows.sort(key=lambda row: (order.index(row["block"]), row["what"]))
-    unseen = sorted(described(name)[1] for name in set(table["counter"].to_list()) - set(found))
-    zero = f"Looked for and not seen: {'; '.join(unseen)}." if unseen else ""
+    nowhere = set(table.filter(pl.col("site") == "all", pl.col("denominator") == 0)["counter"].to_list())
+    zero = " ".join(
+        f"{said}: {'; '.join(sorted(described(name)[1] for name in names))}."
+        for said, names in (
+            ("Looked for and not seen", set(table["counter"].to_list()) - set(found) - nowhere),
+            ("Not seen, because there is no record to look at", nowhere - set(found)),
+        )
+        if names
+    )
     if not rows:
         return f"<p>No data-quality counter is above zero. {zero}</p>"
     columns = [Column("what", "Finding", "left")]
@@ -121,9 +136,17 @@ def counters(material: Material) -> str:
     return material.table("Data-quality findings and the results that they touch", body, [note, zero])
 
 
+def grading_system(slug: str) -> str:
+    """A grading system as it is written: "Lee 2014" for lee_2014."""
+    return "Lee 2014" if slug == "lee_2014" else slug.upper().replace("_", " ")
+
+
 def described(counter: str) -> tuple[str, str]:
     """The block and the words of a counter."""
     name = counter.removeprefix("dq_")
+    event, is_graded, system = name.partition("_by_")
+    if is_graded and event in ("crs", "icans"):
+        return EVENTS, f"{event.upper()} records graded by {grading_system(system)}"
     return COUNTERS.get(name, (OTHER, name.replace("_", " ")))
 
 

@@ -24,6 +24,7 @@ from analytics.figures.wording import (
     word,
 )
 from analytics.report.material import Material, Section, some
+from analytics.report.models import HIGH_MRD
 from analytics.report.tables import Column, html_table
 
 ALL_SITES = ("all", "overall", "ALL")
@@ -42,7 +43,7 @@ _PREDICTOR_NOTES = [
         "Unit: patient (first course given for disease). Difference: risk of non-response with the factor minus "
         "without it, in percentage points, Newcombe interval. OR: odds ratio of non-response, Firth logistic "
         "regression with this factor alone, profile-likelihood interval; the joint models follow in the table of "
-        "regression models."
+        f"regression models. {HIGH_MRD}"
     ),
     (
         "P values: five tests of the same two-by-two table (S15). Nested coding counts BCR::ABL1 within poor "

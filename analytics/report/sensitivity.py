@@ -190,7 +190,11 @@ def _not_computed(material: Material) -> str:
 def _derived_again(material: Material) -> str:
     """The analyses that derived everything again; where nothing moved they have no row, and this says so."""
     again = _sensitivity(material).filter(pl.col("quantity") == _DONE)
-    names = "; ".join(sorted((escape(analysis_name(row)) for row in again.to_dicts()), key=_position))
+    said = []
+    for row in again.to_dicts():
+        _, _, left_out = str(row["note"] or "").partition("; ")
+        said.append(escape(analysis_name(row) + (f" ({left_out})" if left_out else "")))
+    names = "; ".join(sorted(said, key=_position))
     return f"Derived again under {names}: a missing row or cell equals the primary one." if names else ""
 
 
@@ -230,13 +234,16 @@ _PATHS = {
     "tcell_post.days_after_end": "T cells after the course up to {} days from its end",
     "tcell_pre.first_day": "T cells before the course from day {}",
     "mrd_positive.from_pct": "MRD positive from {}%",
+    "mrd_positive.by_lod=True": "MRD positive is whatever the assay detects (its limit of detection as cut-off)",
+    "tcell_chemotherapy.leave_out=True": "T-cell draws soon after systemic chemotherapy left out",
+    "fas.down_syndrome=False": "without Down syndrome",
 }
 
 
 def _changed(path: str, value: object) -> str:
     """A changed parameter in words; one without words keeps its name."""
     shown = str(value).replace("-", "−", 1) if isinstance(value, int | float) else str(value)
-    words = _PATHS.get(path)
+    words = _PATHS.get(path) or _PATHS.get(f"{path}={value}")
     return words.format(shown) if words else f"{path.replace('.', ': ').replace('_', ' ')} = {shown}"
 
 

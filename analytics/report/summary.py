@@ -15,6 +15,7 @@ from analytics.figures.wording import (
     hundred,
     in_order,
     interval,
+    is_number,
     measure,
     number,
     p_phrase,
@@ -24,6 +25,7 @@ from analytics.figures.wording import (
 )
 from analytics.report.material import Material, NotComputedError, some, total_of
 from analytics.report.response import over_all_sites
+from analytics.report.safety import ANY, BY_GRADE, SEVERE
 
 _YEAR = 365
 
@@ -213,20 +215,27 @@ def _cells(material: Material) -> Iterator[str]:
 
 def _safety(material: Material) -> Iterator[str]:
     table = material.need("safety", "event", "grade", "unit_of_analysis", "n", "denominator")
-    graded = table.with_columns(
-        severity=pl.col("grade").cast(pl.String).str.extract(r"^(?:grade )?(\d)$").cast(pl.Int64)
-    )
-    graded = graded.filter(pl.col("severity").is_not_null() & (pl.col("unit_of_analysis") == "course"))
-    parts = []
-    for event in graded["event"].unique(maintain_order=True).to_list():
-        part = graded.filter(pl.col("event") == event)
-        severe, some = (int(part.filter(pl.col("severity") >= grade)["n"].sum()) for grade in (3, 1))
-        total = max(part["denominator"].drop_nulls().to_list(), default=0)
-        if total:
-            parts.append(
-                f"{escape(str(event))} of any grade in {count(some)} of {count(total)} courses "
-                f"({percent(100 * some / total)}), grade 3 or higher in {count(severe)}"
-            )
+    table = table.filter(pl.col("unit_of_analysis") == "course")
+    parts, others = [], []
+    for event in table["event"].unique(maintain_order=True).to_list():
+        rows = {r["grade"]: r for r in table.filter(pl.col("event") == event).to_dicts()}
+        some, severe = rows.get(ANY), rows.get(SEVERE)
+        if some is None or severe is None or not some["denominator"]:
+            continue
+        if event not in BY_GRADE:
+            others.append(event)
+            continue
+        shown = percent(100 * some["n"] / some["denominator"]) if is_number(some["n"]) else "–"
+        parts.append(
+            f"{escape(str(event))} of any grade in {count(some['n'])} of {count(some['denominator'])} courses "
+            f"({shown}), grade 3 or higher in {count(severe['n'])}"
+        )
     if not parts:
         raise NotComputedError("safety holds no graded course")
-    yield f"<strong>Safety</strong>: {'; '.join(parts)}."
+    if table.filter(pl.col("event").is_in(BY_GRADE).not_()).is_empty():
+        rest = "Other adverse events were not derived."
+    elif others:
+        rest = f"Of the other adverse events {escape(', '.join(others))} are recorded; see the table."
+    else:
+        rest = "Other adverse events are not recorded in these data, which is not the same as none."
+    yield f"<strong>Safety</strong>: {'; '.join(parts)}. {rest}"

@@ -23,12 +23,13 @@ from docx.shared import Cm, Pt
 from analytics.figures.canvas import Drawing, with_pictures
 from analytics.report.cohort import COHORT
 from analytics.report.definitions import DEFINITIONS
-from analytics.report.immune import IMMUNE, SAFETY
+from analytics.report.immune import IMMUNE
 from analytics.report.material import Material, Section
 from analytics.report.meta import ReportMeta
 from analytics.report.models import MODELS
 from analytics.report.replication import REAL, REPLICATION, SYNTHETIC
 from analytics.report.response import RESPONSE
+from analytics.report.safety import SAFETY
 from analytics.report.sensitivity import SENSITIVITY
 from analytics.report.summary import render_summary
 from analytics.report.survival import SURVIVAL

@@ -1,7 +1,7 @@
 """Description (A1): baseline by indication, the three classifications, exposure, balance between sites."""
 
 import math
-from itertools import combinations
+from itertools import combinations, pairwise
 
 import polars as pl
 
@@ -17,6 +17,12 @@ CATEGORIES = (
     "genetic_subtype", "genetics", "poor_cytogenetics", "bcr_abl1", "high_mrd_ge1pct", "mrd_level", "n_courses",
     "hsct", "cart",
 )  # fmt: skip
+TKI = "tki"
+"""Told of the patients with BCR::ABL1 only."""
+BURDEN = "burden_reduction_chemo"
+"""Told of the patients with the indication RR only."""
+_MOST_LEVELS = 10
+_SPANS = (7, 14, 21, 28)  # delivered days: the planned lengths, and the shortest evaluable course
 OVERALL = "overall"
 
 
@@ -91,8 +97,20 @@ def baseline_table(frames: StudyFrames) -> pl.DataFrame:
     for variable in CATEGORIES:
         levels = sorted(described[variable].cast(pl.String).drop_nulls().unique())
         for group, part in groups:
-            rows += _level_rows(variable, group, part[variable], levels)
+            concerned = part.filter(pl.col("indication") == "RR") if variable == BURDEN else part
+            rows += _level_rows(variable, group, concerned[variable], levels)
+    rows += [_tki_row(group, part.filter(pl.col("bcr_abl1") == 1)[TKI]) for group, part in groups]
     return tidy("baseline", rows)
+
+
+def _tki_row(group: str, values: pl.Series) -> dict[str, object]:
+    """Patients with BCR::ABL1 on a TKI, among those of whom it is known; n null where it is known of nobody."""
+    known = values.drop_nulls()
+    n = int(known.sum()) if known.len() else None
+    return {
+        "variable": TKI, "level": "1", "group": group, "n": n, "denominator": known.len(), "unit": "patients",
+        "missing": values.null_count(), "percent": 100 * n / known.len() if n is not None else None,
+    }  # fmt: skip
 
 
 def site_balance(frames: StudyFrames) -> pl.DataFrame:
@@ -147,15 +165,15 @@ def exposure_table(frames: StudyFrames, parameters: StatisticsParameters) -> pl.
 
     def levels(variable: str, values: pl.Series) -> None:
         known = values.drop_nulls()
-        for level in sorted(known.unique()):
+        for level in known.unique().sort():
             text = f"{level:g}" if isinstance(level, float) else str(level)
             count(variable, text, int((known == level).sum()), known.len())
         if values.null_count():
             count(variable, "missing", values.null_count(), values.len())
 
     levels("courses per patient", patients["n_courses"])
-    for variable, column in (("delivered days", "infusion_days"), ("planned days", "planned_days")):
-        levels(variable, courses[column])
+    levels("delivered days", _spanned(courses["infusion_days"]))
+    levels("planned days", courses["planned_days"])
     delivered = courses["infusion_days"].drop_nulls().cast(pl.Float64)
     summaries = (
         ("sum", delivered.sum()), ("median", delivered.median()),
@@ -175,6 +193,15 @@ def exposure_table(frames: StudyFrames, parameters: StatisticsParameters) -> pl.
     count(f"delivered <= {parameters.short_course_days:g} days", None, short, courses.height)
     levels("regimen", courses["dose_regimen"])
     return tidy("exposure", [*rows, *_bag_rows(frames)])
+
+
+def _spanned(days: pl.Series) -> pl.Series:
+    """The days themselves where they are few values, else spans of them: real courses have a decimal each."""
+    if days.n_unique() <= _MOST_LEVELS:
+        return days
+    edges = [str(edge) for edge in _SPANS]
+    labels = [f"<= {edges[0]}", *(f"> {a} to {b}" for a, b in pairwise(edges)), f"> {edges[-1]}"]
+    return days.cut(list(_SPANS), labels=labels).cast(pl.String).cast(pl.Enum(labels))
 
 
 def _bag_rows(frames: StudyFrames) -> list[dict[str, object]]:

@@ -32,7 +32,8 @@ _NEEDED = {
 class StudyFrames:
     """The derived frames the statistics read, with the analysis factors added to `patients` and `courses`.
 
-    `attrition`, `bags`, `course_times`, `events` and `lab_points` are without columns when they were not derived.
+    `attrition`, `bags`, `course_times`, `events`, `lab_points` and `adverse_events` are without columns when they were
+    not derived; `tki` and `chemo_recorded` of the patients are then null.
     """
 
     patients: pl.DataFrame
@@ -43,6 +44,11 @@ class StudyFrames:
     course_times: pl.DataFrame
     events: pl.DataFrame
     lab_points: pl.DataFrame
+    adverse_events: pl.DataFrame
+
+
+_OPTIONAL = ("attrition", "bags", "course_times", "events", "lab_points", "adverse_events")
+_NOT_DERIVED = ("tki", "chemo_recorded")
 
 
 def study_frames(derived: object) -> StudyFrames:
@@ -71,7 +77,7 @@ def study_frames(derived: object) -> StudyFrames:
         patients.sort("person_id"),
         courses.sort("person_id", "course_no"),
         found["lab_windows"],
-        *(_optional(derived, name) for name in ("attrition", "bags", "course_times", "events", "lab_points")),
+        *(_optional(derived, name) for name in _OPTIONAL),
     )
 
 
@@ -82,7 +88,9 @@ def _optional(derived: object, name: str) -> pl.DataFrame:
 
 def _with_factors(patients: pl.DataFrame) -> pl.DataFrame:
     poor, bcr = pl.col("poor_cytogenetics"), pl.col("bcr_abl1")
+    absent = (pl.lit(None, dtype=pl.Int8).alias(name) for name in _NOT_DERIVED if name not in patients.columns)
     return patients.with_columns(
+        *absent,
         genetics=pl.when(bcr == 1)
         .then(pl.lit("BCR::ABL1"))
         .when(poor == 1)

@@ -15,9 +15,16 @@ from analytics.statistics.parameters import StatisticsParameters
 from analytics.statistics.proportions import disease_courses, each_patient_once
 from analytics.statistics.tables import tidy
 
-GEE = "GEE, binomial, logit link, exchangeable within the patient, robust SE (statsmodels)"
+GEE = (
+    "GEE, binomial, logit link, exchangeable within the patient (moment estimate, no degrees-of-freedom correction, "
+    "as R's geepack), robust SE (statsmodels)"
+)
 MIXED = "linear mixed model of ln(after/before), random intercept per patient, REML (statsmodels)"
 CODING = "courses clustered by patient"
+_GEE_TOLERANCE, _GEE_STEPS = (
+    1e-10,
+    500,
+)  # of the score's norm; statsmodels' own 1e-6 stops before the correlation settles
 _FEWEST = 3  # patients below which neither model says anything
 
 
@@ -53,7 +60,8 @@ def _gee(outcome: str, label: str, courses: pl.DataFrame, parameters: Statistics
     )  # fmt: skip
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
-        fit = model.fit()
+        # ddof_scale=0: divided by the pairs, as geepack does; statsmodels' default is pairs minus parameters
+        fit = model.fit(ddof_scale=0, ctol=_GEE_TOLERANCE, maxiter=_GEE_STEPS)
     coef, se = float(fit.params[0]), float(fit.bse[0])
     if not (math.isfinite(coef) and math.isfinite(se) and se > 0) or not fit.converged:
         return row | {"note": "not estimable: the estimating equations did not converge"}

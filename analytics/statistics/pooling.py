@@ -20,6 +20,7 @@ from analytics.statistics.proportions import ALL_SITES, response_table
 from analytics.statistics.tables import tidy
 
 METHOD = "random effects, Paule-Mandel, Hartung-Knapp interval (statsmodels combine_effects)"
+METHOD_SHARE = f"{METHOD} of log odds, half a success and half a failure added per site: few courses draw it to 50%"
 FEWEST_SITES = 2
 
 
@@ -69,7 +70,7 @@ def pooled_tables(
         head: dict[str, object] = {"model": "random_effects", "outcome": outcome, "coding": coding}
         found = pooled(table["effect"].to_list(), table["variance"].to_list(), parameters.confidence)
         counts = {"n": int(table["n"].sum()), "events": int(table["events"].sum())}
-        row = head | counts | {"term": term, "label": label, "method": METHOD}
+        row = head | counts | {"term": term, "label": label, "method": METHOD_SHARE if is_share else METHOD}
         if found is None:
             models.append(row | {"note": f"not pooled: {table.height} site with an estimate"})
             continue

@@ -1,4 +1,8 @@
-"""CRS and ICANS by grade, per course and per patient (worst grade), and rates per 100 infusion days (A11)."""
+"""Adverse events by grade, per course and per patient (worst grade), and rates per 100 infusion days (A11).
+
+CRS and ICANS come from the courses, all other events from `adverse_events`. What is not recorded of anybody has
+one row, `missing`, and no rate: it is not 0.
+"""
 
 import polars as pl
 from scipy import stats
@@ -37,6 +41,38 @@ def _grade_rows(event: str, unit: str, grades: pl.Series, confidence: float) -> 
     return [*rows, missing | {"denominator": grades.len()}]
 
 
+def _told_rows(event: str, unit: str, events: pl.DataFrame, confidence: float) -> list[dict[str, object]]:
+    """As `_grade_rows`, of `occurred` (1, 0, null: not recorded) and `grade`, which an event may lack (`ungraded`).
+
+    All rows share one denominator, those of whom it is known; `>= 3` counts graded events only.
+    """
+    known = events.drop_nulls("occurred")
+    missing = {"event": event, "grade": "missing", "unit_of_analysis": unit, "n": events.height - known.height}
+    missing["denominator"] = events.height
+    if known.is_empty():
+        return [missing]
+    happened = known["occurred"] == 1
+    grades = known["grade"].fill_null(-1)
+    counts: dict[str, int] = {grade: int((grades == int(grade)).sum()) for grade in GRADES}
+    if ungraded := int((happened & (grades == -1)).sum()):
+        counts["ungraded"] = ungraded
+    counts |= {name: int((happened if least == 1 else grades >= least).sum()) for name, least in GROUPED.items()}
+    rows: list[dict[str, object]] = []
+    for grade, n in counts.items():
+        low, high = clopper_pearson(n, known.height, confidence)
+        rows.append(
+            {"event": event, "grade": grade, "unit_of_analysis": unit, "n": n, "denominator": known.height,
+             "percent": 100 * n / known.height, "lower": 100 * low, "upper": 100 * high}
+        )  # fmt: skip
+    return [*rows, missing]
+
+
+def other_events(frames: StudyFrames) -> list[str]:
+    """The names of the events beside CRS and ICANS, in the order of their definitions."""
+    events = frames.adverse_events
+    return [] if events.is_empty() else events["event"].unique(maintain_order=True).to_list()
+
+
 def safety_table(frames: StudyFrames, parameters: StatisticsParameters) -> pl.DataFrame:
     """A11: counts and exact percentages by grade; the patient's grade is the worst of the courses with a grade."""
     rows: list[dict[str, object]] = []
@@ -44,20 +80,40 @@ def safety_table(frames: StudyFrames, parameters: StatisticsParameters) -> pl.Da
         worst = frames.courses.group_by("person_id").agg(pl.col(column).max())
         rows += _grade_rows(event, "patient", worst[column], parameters.confidence)
         rows += _grade_rows(event, "course", frames.courses[column], parameters.confidence)
+    for event in other_events(frames):
+        courses = frames.adverse_events.filter(pl.col("event") == event)
+        worst = courses.group_by("person_id").agg(pl.col("occurred", "grade").max())
+        rows += _told_rows(event, "patient", worst, parameters.confidence)
+        rows += _told_rows(event, "course", courses, parameters.confidence)
     return tidy("safety", rows)
 
 
 def rates_table(frames: StudyFrames, parameters: StatisticsParameters) -> pl.DataFrame:
     """A11: courses with the event per 100 days of infusion, exact Poisson limits."""
+    told = {
+        event: frames.courses.select("infusion_days", grade=column, occurred=pl.col(column) >= 1)
+        for event, column in EVENTS.items()
+    }
+    days = frames.courses.select("person_id", "course_no", "infusion_days")
+    for event in other_events(frames):
+        own = frames.adverse_events.filter(pl.col("event") == event)
+        own = own.join(days, on=["person_id", "course_no"]).select("infusion_days", "grade", pl.col("occurred") == 1)
+        if own["occurred"].null_count() < own.height:
+            told[event] = own
     rows: list[dict[str, object]] = []
-    for event, column in EVENTS.items():
-        known = frames.courses.filter(pl.col(column).is_not_null() & pl.col("infusion_days").is_not_null())
-        days = float(known["infusion_days"].sum() or 0)
-        for name, least in GROUPED.items():
-            events = int((known[column] >= least).sum())
-            row: dict[str, object] = {"event": event, "grade": name, "events": events, "infusion_days": days}
-            if days > 0:
-                low, high = poisson_limits(events, days, parameters.confidence)
-                row |= {"rate_per_100_days": 100 * events / days, "lower": 100 * low, "upper": 100 * high}
-            rows.append(row | {"method": "courses with the event per 100 delivered days, exact Poisson limits"})
+    for event, courses in told.items():
+        rows += _rate_rows(event, courses.drop_nulls(["occurred", "infusion_days"]), parameters.confidence)
     return tidy("rates", rows)
+
+
+def _rate_rows(event: str, known: pl.DataFrame, confidence: float) -> list[dict[str, object]]:
+    days = float(known["infusion_days"].sum() or 0)
+    rows: list[dict[str, object]] = []
+    for name, least in GROUPED.items():
+        events = int((known["occurred"] if least == 1 else (known["grade"] >= least).fill_null(value=False)).sum())
+        row: dict[str, object] = {"event": event, "grade": name, "events": events, "infusion_days": days}
+        if days > 0:
+            low, high = poisson_limits(events, days, confidence)
+            row |= {"rate_per_100_days": 100 * events / days, "lower": 100 * low, "upper": 100 * high}
+        rows.append(row | {"method": "courses with the event per 100 delivered days, exact Poisson limits"})
+    return rows

@@ -1,7 +1,7 @@
 """Sensitivity analyses S1–S15: the same estimates under another definition, side by side with the primary one.
 
-Definitions that need another derivation (S7 MRD cut-off, S10 T-cell windows) come as `variants`. What these data cannot
-answer is listed as not computed, with the reason, so that its absence is seen.
+Definitions that need another derivation (`DERIVED_AGAIN`) come as `variants`. What these data cannot answer is listed
+as not computed, with the reason, so that its absence is seen.
 """
 
 from collections.abc import Iterator, Mapping
@@ -21,17 +21,17 @@ from analytics.statistics.tests import FACTORS, fisher, two_by_two
 
 Definition = tuple[str, str, pl.DataFrame, str]  # analysis id, text, patients, stratum column
 
-NOT_COMPUTED = {
-    "S7-LOD": ("assay limit of detection as MRD cut-off", "no hospital reports the limit with the result"),
-    "S10-chemo": ("T cells without chemotherapy in the 14 days before", "chemotherapy around the draws is not derived"),
-    "S13-Down": ("without Down syndrome", "no verified concept for it, and no hospital codes it"),
-    "S13-TKI": ("without BCR::ABL1 on a TKI", "TKI exposure is not derived; all BCR::ABL1 are left out instead"),
+DERIVED_AGAIN = {
+    "S7-LOD": ("assay limit of detection as MRD cut-off", ("S7-LOD",)),
+    "S10": ("T-cell windows", ("S10-pre", "S10-post")),
+    "S10-chemo": ("T cells without chemotherapy in the 14 days before the draw", ("S10-chemo",)),
+    "S13-Down": ("without Down syndrome", ("S13-Down",)),
 }
-"""Definition and reason of what these data cannot answer."""
+"""Analyses that need another derivation: what it is, and how its names in the parameter `sensitivity` begin."""
 
 
 def censored_at_transplant(patients: pl.DataFrame) -> pl.DataFrame:
-    """S1: EFS censored at the first HSCT or CAR-T, if that comes before (or on the day of) the end of follow-up."""
+    """S1: EFS censored at the first HSCT or CAR-T, if before the end of follow-up; on one day the event counts."""
     first = pl.min_horizontal("hsct_day", "cart_day")
     earlier = first.is_not_null() & (first < pl.col("efs_days"))
     return patients.with_columns(
@@ -78,6 +78,37 @@ def _definitions(frames: StudyFrames, parameters: StatisticsParameters) -> Itera
     grown = patients.filter(pl.col("age_years") >= 1)
     yield "S13-infants", "without infants (age < 1 year)", grown, stratum
     yield "S13-BCR::ABL1", "without BCR::ABL1", patients.filter(pl.col("genetics") != "BCR::ABL1"), stratum
+    if not _unknown_tki(patients):
+        beside = (pl.col("genetics") == "BCR::ABL1") & (pl.col("tki") == 1)
+        yield "S13-TKI", "without BCR::ABL1 on a TKI", patients.filter(~beside.fill_null(value=False)), stratum
+
+
+def _unknown_tki(patients: pl.DataFrame) -> str | None:
+    """Why S13-TKI cannot be computed; None if it can. A child of whom it is not recorded stays in."""
+    concerned = patients.filter(pl.col("genetics") == "BCR::ABL1")
+    if concerned.is_empty():
+        return "no patient with BCR::ABL1"
+    if concerned["tki"].null_count() == concerned.height:
+        return (
+            f"TKI not recorded of any of the {concerned.height} with BCR::ABL1 (not recorded is not none); "
+            "all BCR::ABL1 are left out instead"
+        )
+    return None
+
+
+def _not_computed(frames: StudyFrames, variants: Mapping[str, object]) -> dict[str, tuple[str, str]]:
+    """Definition and reason of what these data, or this run, cannot answer, by the name of the analysis."""
+    absent = {
+        name: (what, "nothing was derived again under this definition")
+        for name, (what, begins) in DERIVED_AGAIN.items()
+        if not any(variant.startswith(begins) for variant in variants)
+    }
+    if "S10-chemo" in variants and not frames.patients["chemo_recorded"].sum():
+        what, _ = DERIVED_AGAIN["S10-chemo"]
+        absent["S10-chemo"] = (what, "no chemotherapy is recorded (not recorded is not none)")
+    if reason := _unknown_tki(frames.patients):
+        absent["S13-TKI"] = ("without BCR::ABL1 on a TKI", reason)
+    return absent
 
 
 def _survival_rows(definition: Definition, parameters: StatisticsParameters) -> Iterator[dict[str, object]]:
@@ -126,7 +157,7 @@ def _response_rows(frames: StudyFrames, parameters: StatisticsParameters) -> Ite
     for site in sorted(every["site"].drop_nulls().unique()):
         variants.append((f"S9-without-{site}", f"without {site}", every.filter(pl.col("site") != site)))
     for identifier, text, courses in variants:
-        for state in ("RR", "MRDpos", "MRDneg"):
+        for state in ("MRDpos", "MRDneg") if identifier == "S7" else ("RR", "MRDpos", "MRDneg"):
             known = courses.filter(pl.col("state_pre") == state)["responded"].drop_nulls()
             found = proportion_row(int(known.sum()), known.len(), parameters.confidence)
             yield {
@@ -190,7 +221,8 @@ def sensitivity_table(
 ) -> pl.DataFrame:
     """Every sensitivity analysis as long rows; `stratum` is null for comparisons of all strata.
 
-    `variants`: frames derived under other definitions, by the name of the analysis; without them S10 is not computed.
+    `variants`: frames derived under other definitions, by the name of the analysis; what is missing among them of
+    `DERIVED_AGAIN` is listed as not computed.
     """
     rows: list[dict[str, object]] = []
     for definition in _definitions(frames, parameters):
@@ -199,8 +231,9 @@ def sensitivity_table(
     rows += _model_rows(frames, parameters)
     rows += _missing_exposure_rows(frames)
     rows += [*cd19_rows(frames), *delayed_entry_rows(frames, parameters)]
-    rows += variant_rows(frames, variants or {}, parameters)
-    needs_variants = {} if variants else {"S10": ("T-cell windows", "nothing was derived under other windows")}
-    for identifier, (what, why) in (NOT_COMPUTED | needs_variants).items():
+    absent = _not_computed(frames, variants or {})
+    answered = {name: one for name, one in (variants or {}).items() if name not in absent}
+    rows += variant_rows(frames, answered, parameters)
+    for identifier, (what, why) in absent.items():
         rows.append({"analysis_id": identifier, "definition": what, "quantity": "not computed", "note": why})
     return tidy("sensitivity", rows)

@@ -1,4 +1,4 @@
-"""Sensitivity analyses beyond the primary frames: other derivations (S7, S10), CD19 (S11), delayed entry (S14)."""
+"""Sensitivity analyses beyond the primary frames: other derivations (S7, S10, S13), CD19 (S11), delayed entry (S14)."""
 
 import math
 from collections.abc import Iterator, Mapping
@@ -98,9 +98,28 @@ def variant_rows(
             before = primary.get(_key(row), {})
             if any(row.get(column) != before.get(column) for column in ("estimate", "p", "n", "events")):
                 yield row | {"analysis_id": name, "definition": f"derived again: {name}"}
-    for name in variants:
-        yield {"analysis_id": name, "definition": f"derived again: {name}", "quantity": "computed", "note":
-               "only quantities that differ from the primary analysis have rows"}  # fmt: skip
+    for name, derived in variants.items():
+        note = "only quantities that differ from the primary analysis have rows"
+        yield {"analysis_id": name, "definition": f"derived again: {name}", "quantity": "computed",
+               "note": "; ".join([note, *_left_out(name, frames, study_frames(derived))])}  # fmt: skip
+
+
+def _left_out(name: str, primary: StudyFrames, other: StudyFrames) -> Iterator[str]:
+    """What each attrition step that only the variant has leaves out, and T-cell draws: none is said, too."""
+    if "step" in primary.attrition.columns:  # else not derived, see StudyFrames
+        added = other.attrition.join(primary.attrition, on="step", how="anti")
+        for reason, unit, n in added.select("reason", "unit", "excluded").iter_rows():
+            yield f"{reason}: {n or 'no'} {unit}{'' if n == 1 else 's'} recorded and left out"
+    if name == "S10-chemo" and "days_since_chemo" in primary.lab_windows.columns:
+        draws = primary.lab_windows.filter(pl.col("window").is_in(["pre", "post"]))
+        after = draws["days_since_chemo"].count()
+        unknown = int((primary.patients["chemo_recorded"] == 0).sum())
+        yield f"{after or 'none'} of {draws.height} T-cell values were drawn that soon after chemotherapy and left out"
+        yield (
+            f"{unknown} patients without any chemotherapy on record stay in"
+            if unknown
+            else "every patient has some on record"
+        )
 
 
 def _key(row: Row) -> tuple[object, ...]:

@@ -196,8 +196,17 @@ out$brglm <- unname(coef(brglm::brglm(failed ~ design - 1, family = binomial, pl
 negative <- courses[courses$state_pre == "MRDneg" & !is.na(courses$mrd_neg_post), ]
 negative <- negative[order(negative$patient_id, negative$course_no), ]
 negative$person <- as.integer(factor(negative$patient_id))
-gee <- geepack::geeglm(mrd_neg_post ~ 1, id = person, data = negative, family = binomial, corstr = "exchangeable")
-out$gee <- list(coef = unname(coef(gee)), se = unname(sqrt(gee$geese$vbeta[1, 1])), correlation = unname(gee$geese$alpha))
+# geepack stops at 1e-4 by default; its correlation has no degrees-of-freedom correction
+clustered <- function(outcome, person) {
+  fit <- geepack::geeglm(outcome ~ 1, id = person, family = binomial, corstr = "exchangeable",
+                         control = geepack::geese.control(epsilon = 1e-13, maxit = 500))
+  list(coef = unname(coef(fit)), se = unname(sqrt(fit$geese$vbeta[1, 1])), correlation = unname(fit$geese$alpha))
+}
+out$gee <- clustered(negative$mrd_neg_post, negative$person)
+set.seed(11)  # alike within the person, one to six courses each
+person <- rep(1:30, times = rep(1:6, 5))
+outcome <- as.numeric(runif(length(person)) < plogis(rnorm(30, 0.6, 1.5)[person]))
+out$gee_alike <- c(list(person = person, outcome = outcome), clustered(outcome, person))
 set.seed(7)
 repeated <- data.frame(person = rep(1:12, times = rep(1:3, 4)))
 repeated$log_ratio <- round(0.2 + rnorm(12, 0, 0.3)[repeated$person] + rnorm(nrow(repeated), 0, 0.2), 4)

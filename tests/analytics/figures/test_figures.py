@@ -190,7 +190,7 @@ def test_suppressed_ranges_leave_the_boxes_of_the_cytokines() -> None:
 
 def test_the_trajectory_says_medians_days_and_patients() -> None:
     text = DRAWINGS["trajectory"]().description
-    assert "CD4+, median (quartiles) in ×10⁹/L, day to 0: 0.35 (0.25–0.51; 95 patients)" in text
+    assert "CD4+, median (quartiles) in ×10⁹/L, day to 0: 0.35 (0.25–0.52; 95 patients)" in text
     assert "CD19+" in text
 
 

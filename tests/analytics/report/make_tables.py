@@ -10,7 +10,7 @@ from pathlib import Path
 import polars as pl
 from sqlalchemy import create_engine, text
 
-from analytics import derive, load_study, open_cdm
+from analytics import derive, derive_variants, load_study, open_cdm
 from analytics.report.landing import landing_table
 from analytics.results import all_results
 from analytics.statistics.tables import tidy
@@ -52,7 +52,8 @@ def main(url: str) -> None:
     study = load_study("blinatumomab").for_settings(load_settings(ROOT / "sample_bundles" / "blina.yaml"))
     with open_cdm(url) as cdm:
         derived = derive(cdm, study)
-    tables = all_results(derived, study) | {"counters": derived.counters, "attrition": _attrition()}
+        variants = derive_variants(cdm, study)
+    tables = all_results(derived, study, variants=variants) | {"counters": derived.counters, "attrition": _attrition()}
     tables["landing"] = landing_table(_counts(url))
     for name, table in tables.items():
         table.write_csv(HERE / "tables" / f"{name}.csv")

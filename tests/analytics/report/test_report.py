@@ -229,8 +229,14 @@ def test_sensitivity_rows_start_with_the_primary_definitions(page: Page) -> None
 
 def test_what_these_data_cannot_answer_is_a_table_with_reasons(page: Page) -> None:
     said = page.text.split("Sensitivity analyses that these data cannot answer")[1]
-    assert "S7: assay limit of detection as MRD cut-off No hospital reports the limit with the result" in said
-    assert "S13: without Down syndrome No verified concept for it, and no hospital codes it" in said
+    assert "S13: without BCR::ABL1 on a TKI" in said
+    assert "limit of detection" not in said
+
+
+def test_what_was_derived_again_is_named_also_where_nothing_moved(page: Page) -> None:
+    said = page.text.split("Derived again under ")[1]
+    assert "S7: MRD positive is whatever the assay detects" in said
+    assert "S13: without Down syndrome (Down syndrome: no patients recorded and left out)" in said
 
 
 def test_an_unstable_hazard_ratio_is_an_interval_with_a_reason(page: Page) -> None:

@@ -27,6 +27,8 @@ def test_a_table_from_the_cdm_equals_the_one_from_the_truth(name: str, from_cdm:
     made = from_cdm[name]
     if name == "exposure":  # the truth has no bags
         made = made.join(tables[name].select("variable").unique(), on="variable", how="semi")
+    if name == "safety":  # nor adverse events beside these two
+        made = made.filter(pl.col("event").is_in(["CRS", "ICANS"]))
     assert_frame_equal(made, tables[name], rel_tol=1e-6, abs_tol=1e-6)
 
 

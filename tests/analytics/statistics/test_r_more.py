@@ -146,12 +146,23 @@ def test_firths_logistic_is_the_maximum_of_rs_penalised_likelihood_and_brglms(tr
     assert [term.coef for term in terms] == pytest.approx(R["brglm"], abs=2e-5)
 
 
+def check_gee(courses: pl.DataFrame, expected: dict[str, Any]) -> None:
+    row = _gee("mrd_neg_post", "", courses, StatisticsParameters())
+    assert [row["coef"], row["se"]] == pytest.approx([expected["coef"], expected["se"]], rel=1e-6)
+    assert f"working correlation {expected['correlation']:.3f}" in str(row["note"])
+
+
 def test_courses_of_one_patient_by_gee(truth: Frames) -> None:
     negative = truth["courses"].filter(pl.col("state_pre") == "MRDneg").with_columns(good=pl.col("mrd_neg_post"))
-    row = _gee("mrd_neg_post", "", negative, StatisticsParameters())
-    # the two libraries estimate the working correlation with another divisor
-    assert row["coef"] == pytest.approx(R["gee"]["coef"], abs=2e-2)
-    assert row["se"] == pytest.approx(R["gee"]["se"], abs=1e-2)
+    check_gee(negative, R["gee"])
+
+
+def test_many_courses_of_one_patient_that_are_alike_by_gee() -> None:
+    alike = R["gee_alike"]
+    courses = pl.DataFrame({"person_id": alike["person"], "good": alike["outcome"]}).with_columns(
+        course_no=pl.int_range(pl.len()).over("person_id") + 1
+    )
+    check_gee(courses, alike)
 
 
 def test_all_courses_by_a_mixed_model() -> None:

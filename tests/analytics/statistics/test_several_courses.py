@@ -97,6 +97,10 @@ def test_an_mrd_without_a_number_is_a_word_not_a_zero(individuals: dict[str, pl.
     assert change.filter(pl.col("post_censoring") == "=")["post"].null_count() == 0
 
 
+def not_computed(tables: dict[str, pl.DataFrame]) -> set[str]:
+    return set(tables["sensitivity"].filter(pl.col("quantity") == "not computed")["analysis_id"])
+
+
 def test_variants_change_only_what_they_are_about(derived: Derived, truth_cdm: object) -> None:
     study = load_study()
     variants = derive_variants(truth_cdm, study)  # type: ignore[arg-type]
@@ -104,6 +108,8 @@ def test_variants_change_only_what_they_are_about(derived: Derived, truth_cdm: o
     assert variants["S10-post-7"].patients.equals(derived.patients)
     rows = run_analyses(derived, QUICK, variants)["sensitivity"].filter(pl.col("analysis_id") == "S10-post-7")
     assert rows.drop_nulls("endpoint")["endpoint"].unique().to_list() == ["T cells"]
+    assert not_computed(run_analyses(derived, QUICK, variants)) == {"S13-TKI"}  # nobody's TKI is on record
+    assert not_computed(run_analyses(derived, QUICK)) == {"S7-LOD", "S10", "S10-chemo", "S13-Down", "S13-TKI"}
     shorter = rows.filter(pl.col("quantity") == "CD3 shift")["n"].item()
     assert shorter < 85
 
