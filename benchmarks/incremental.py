@@ -1,8 +1,8 @@
-"""What a night costs when a hundredth changed: `python benchmarks/incremental.py [FOLDER] [--share 0.01] [--json]`.
+"""What a night costs when a hundredth changed: `python benchmarks/incremental.py [FOLDER] [--times 1] [--json]`.
 
 Builds the folder, changes a share of its resources (a new version with another note, text or value), builds those onto
-it, and prints the ratio of the two wall times, measured in one process and run. `--check` also builds everything at
-once and compares all CDM tables row by row.
+it, and prints the ratio of the two wall times, measured in one process and run. `--times`
+takes the folder as so many sites. `--check` also builds everything at once and compares all CDM tables row by row.
 """
 
 import argparse
@@ -46,33 +46,40 @@ def _changed(resource: dict[str, Any]) -> dict[str, Any]:
     return {**resource, "meta": meta, "language": "en"}
 
 
-def measure(folder: Path, share: float, workers: int, *, check: bool) -> dict[str, Any]:
+def measure(folder: Path, share: float, workers: int, times: int, *, check: bool) -> dict[str, Any]:
     """Seconds of the whole build and of the increment, their ratio, and what the increment did."""
     from etl.landing import Source
     from etl.pipeline import build
+    from etl.settings import Settings
     from flows.instance import find_instance
 
     with tempfile.TemporaryDirectory() as place:
         database = f"duckdb:///{place}/omop.duckdb"
         instance = find_instance([folder], site=None, settings=None, database=database)
+        everything, settings = list(instance.sources), instance.settings
+        if times > 1:  # as so many hospitals, whose patients are then different ones
+            sites = [f"{source.site}_{number}" for number in range(times) for source in everything]
+            everything = [Source(site, source.path) for site, source in zip(sites, everything * times, strict=True)]
+            settings = Settings(key="increment")
         night = Path(place) / "night.ndjson"
-        lines = changed_resources(instance.sources, share)
+        lines = changed_resources(everything[: len(everything) // times], share)
         night.write_bytes(b"\n".join(lines) + b"\n")
         started = time.perf_counter()
-        whole = build(instance.sources, database=database, settings=instance.settings, workers=workers)
+        whole = build(everything, database=database, settings=settings, workers=workers)
         seconds = time.perf_counter() - started
-        sources = [Source(instance.sources[0].site, night)]
+        changes = [Source(everything[number * len(instance.sources)].site, night) for number in range(times)]
         started = time.perf_counter()
-        change = build(sources, database=database, settings=instance.settings, workers=workers)
+        change = build(changes, database=database, settings=settings, workers=workers)
         increment = time.perf_counter() - started
         figures: dict[str, Any] = {
-            "folder": str(folder), "workers": workers, "resources": whole.totals["landed"], "changed": len(lines),
+            "folder": str(folder), "workers": workers, "resources": whole.totals["landed"],
+            "changed": len(lines) * times,
             "seconds": seconds, "stages": whole.seconds, "increment_seconds": increment,
             "increment_stages": change.seconds, "ratio": increment / seconds, "computed": change.computed,
         }  # fmt: skip
         if check:
             other = f"duckdb:///{place}/at_once.duckdb"
-            build([*instance.sources, *sources], database=other, settings=instance.settings, workers=workers)
+            build([*everything, *changes], database=other, settings=settings, workers=workers)
             figures["differing_tables"] = differing(f"{place}/omop.duckdb", f"{place}/at_once.duckdb")
     return figures
 
@@ -121,10 +128,11 @@ def main() -> None:
     parser.add_argument("folder", type=Path, nargs="?", default=ROOT / "sample_bundles")
     parser.add_argument("--share", type=float, default=0.01)
     parser.add_argument("--workers", type=int, default=1)
+    parser.add_argument("--times", type=int, default=1, help="the folder as so many hospitals")
     parser.add_argument("--check", action="store_true", help="also compare with a build of everything at once")
     parser.add_argument("--json", action="store_true")
     given = parser.parse_args()
-    figures = measure(given.folder, given.share, given.workers, check=given.check)
+    figures = measure(given.folder, given.share, given.workers, given.times, check=given.check)
     print(json.dumps(figures, indent=1) if given.json else words(figures))
 
 
