@@ -26,7 +26,7 @@ from analytics import (
 from analytics.cdm import Cdm
 from analytics.report import ReportMeta, write_report
 from analytics.report.landing import landing_table
-from analytics.results import all_results, write_results
+from analytics.results import all_results, summarised_result, write_results
 from etl.errors import QualityGateError, StudyError
 from etl.quality import Verdict, assure
 from etl.settings import Settings
@@ -135,7 +135,8 @@ def run_study(
     _write_rows(out, derived, person_sources(database))
     stored = is_ours(database)
     if stored:
-        keep_results(database, run_id, results_tables(derived), episode_tables(derived))
+        stored_tables = results_tables(derived) | {"study_result": summarised_result(tables, source.name)}
+        keep_results(database, run_id, stored_tables, episode_tables(derived))
     progress("write the report")
     meta = _meta(plan, derived, source, {**run, "run_id": run_id}, synthetic=invented)
     shown = {**tables, "counters": derived.counters}

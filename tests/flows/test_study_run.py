@@ -12,7 +12,7 @@ from etl.errors import CdmError, LockError
 from etl.settings import load_settings
 from flows.shielded import FlowFailedError, FlowLockedError, shielded
 from flows.study_run import run_study
-from tests.flows.conftest import SAMPLE, blina
+from tests.flows.conftest import SAMPLE, blina, copy_database
 
 STUDY_TABLES = ("episode", "episode_event", "cohort", "cohort_definition")
 
@@ -24,7 +24,7 @@ def _rows(database: Path) -> list[list[tuple[object, ...]]]:
 
 def test_running_twice_gives_the_same_rows_and_a_rebuild_keeps_them(site2_database: Path, tmp_path: Path) -> None:
     database = tmp_path / "omop.duckdb"
-    shutil.copy(site2_database, database)
+    copy_database(site2_database, database)
     settings = load_settings(SAMPLE / "blina.yaml")
     first = run_study(f"duckdb:///{database}", tmp_path / "out", settings=settings)
     assert first.stored
@@ -35,6 +35,17 @@ def test_running_twice_gives_the_same_rows_and_a_rebuild_keeps_them(site2_databa
     again = blina("build", SAMPLE / "site2", "--settings", SAMPLE / "blina.yaml", "--db", f"duckdb:///{database}")
     assert "nothing in cdm changed" in again.out
     assert _rows(database) == rows
+
+
+def test_the_long_table_stands_in_the_database_as_in_the_files(site2_database: Path, tmp_path: Path) -> None:
+    database = tmp_path / "omop.duckdb"
+    copy_database(site2_database, database)
+    run_study(f"duckdb:///{database}", tmp_path / "out", settings=load_settings(SAMPLE / "blina.yaml"))
+    with duckdb.connect(str(database), read_only=True) as connection:
+        stored = connection.execute("FROM results.study_result").pl()
+    written = pl.read_parquet(tmp_path / "out" / "summarised_result.parquet")
+    assert written.height > 1000
+    assert stored.drop("run_id").equals(written)
 
 
 def test_the_cdm_of_someone_else_is_read_and_not_written(site2_database: Path, tmp_path: Path) -> None:
