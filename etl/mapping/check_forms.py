@@ -73,7 +73,7 @@ class FormCheck:
     def __init__(self, mapping: ResourceMapping) -> None:
         self.mapping = mapping
         self.problems: list[str] = []
-        self._translator = Translator(mapping.resource)
+        self._translator = Translator(mapping.resource, modifiers=mapping.modifiers)
 
     def run(self) -> list[str]:
         """Every fault found, each with file and line."""

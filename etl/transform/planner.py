@@ -67,7 +67,7 @@ class Planner:
         self.problems: list[str] = []
         self.elements: dict[str, Elements] = {}
         self.ways: dict[str, str] = {}
-        self.translator = Translator(mapping.resource)
+        self.translator = Translator(mapping.resource, modifiers=mapping.modifiers)
         self.plan = Plan(mapping, self.translator.need)
 
     def build(self) -> Plan:
