@@ -30,7 +30,7 @@ _SOURCES = ("DECISIONS ", "THEMIS", "HL7 guide")
 _KINDS = ("code", "value", "unit")
 _FORM_KEYS = (
     "lookup path first_of as default local field value text first reference to row_of when_set when then plus_days "
-    "if_known named else use why"
+    "if_known named else text_of why"
 ).split()
 _COLUMN_KINDS = {
     "VARCHAR": frozenset({"text", "number", "integer", "boolean", "date", "datetime"}),
@@ -45,6 +45,7 @@ _FIXED_KINDS = {
     "lookup": "concept",
     "if_known": "concept",
     "text": "text",
+    "text_of": "text",
     "row_of": "id",
     "reference": "id",
     "plus_days": "date",

@@ -33,7 +33,7 @@ _KINDS: dict[str, tuple[type, str]] = {
     "departs_from": (list, "a list of {rule, what, why}"),
 }
 _VERBS = frozenset(
-    "path first_of reference follow referred_by field value text first row_of when_set when plus_days".split()
+    "path first_of reference follow referred_by field value text text_of first row_of when_set when plus_days".split()
 )
 _LIST_KEYS = {
     "skip": ("when", "reason"),

@@ -118,6 +118,9 @@ class FormWords:
         """A form that is one value: a row, a field, a constant, a path."""
         if "row_of" in form:
             return Said(f"the row that rule `{form['row_of']}` wrote from the same resource")
+        if "text_of" in form:
+            words = "the text within the first attachment that is plain text, HTML or RTF; never fetched"
+            return Said(words, self.paths([str(form["text_of"])]))
         if "reference" in form:
             to = form.get("to")
             return Said(f"the {' or '.join(to) if isinstance(to, list) else to} referred to", f"`{form['reference']}`")

@@ -8,9 +8,11 @@ leap second counts as the second before it.
 from datetime import date
 
 import duckdb
+from duckdb.func import SPECIAL
 
 from etl.mapping.coding_sets import CREATE_TYPE
 from etl.mapping.fhirpath_sql import quote
+from etl.transform.attachment_text import text_of_attachments
 
 _MACROS = (
     """CREATE OR REPLACE MACRO fhir_local(s, zone) AS
@@ -52,6 +54,10 @@ def create_macros(work: duckdb.DuckDBPyConnection, key: str) -> None:
     """Creates the functions and the type `coding_set`; `key` is the instance's secret for row keys."""
     if not work.execute("SELECT 1 FROM duckdb_types() WHERE type_name = 'coding_set'").fetchone():
         work.execute(CREATE_TYPE)
+    if not work.execute("SELECT 1 FROM duckdb_functions() WHERE function_name = 'attachment_text'").fetchone():
+        work.create_function(
+            "attachment_text", text_of_attachments, ["VARCHAR[]", "VARCHAR[]"], "VARCHAR", null_handling=SPECIAL
+        )
     for macro in _MACROS:
         work.execute(macro)
     # 63 bits, positive; keyed, so that ids cannot be made from known FHIR ids without the secret (f2o-021).

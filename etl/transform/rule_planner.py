@@ -165,6 +165,7 @@ class RulePlanner:
             "plus_days": lambda: self._plus_days(form["plus_days"], column),
             "first": lambda: f"coalesce({', '.join(self._form(one, column) for one in form['first'])})",
             "text": lambda: "(" + " || ".join(self._text_part(one, column) for one in form["text"]) + ")",
+            "text_of": lambda: self._text_of(str(form["text_of"])),
             "reference": lambda: self._reference(form, column),
             "row_of": lambda: self._row_of(str(form["row_of"])),
             "path": lambda: self._path(form),
@@ -202,6 +203,20 @@ class RulePlanner:
         if isinstance(form, str) and not form.startswith("$"):
             form = {"path": f"({form}).toString()"}  # 24.0 of the source is written 24
         return f"CAST({self._form(form, column)} AS VARCHAR)"
+
+    def _text_of(self, path: str) -> str:
+        """The text within the first attachment that can be read (etl.transform.attachment_text)."""
+        translator = self.planner.translator
+        found = translator.translate(path, self.at)
+        if found.type != "Attachment":
+            raise PathError(f"text_of: {path} is {'many ' if found.many else 'a '}{found.type}, not an Attachment")
+        each = translator.variable()
+        one = Value(each, found.type, many=False, need=found.need)
+        types, data = (
+            f"list_transform({found.listed}, lambda {each}: {translator.translate(name, one).sql})"
+            for name in ("contentType", "data")
+        )
+        return self._place("t", f"attachment_text({types}, {data})")
 
     def _path(self, form: dict[str, Any]) -> str:
         paths = form.get("first_of") or [form["path"]]
