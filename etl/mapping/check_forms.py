@@ -29,7 +29,7 @@ STATEMENTS = frozenset(
 _SOURCES = ("DECISIONS ", "THEMIS", "HL7 guide")
 _KINDS = ("code", "value", "unit")
 _FORM_KEYS = (
-    "lookup path first_of as default local field value text first reference to row_of when_set when then plus_days "
+    "lookup path first_of as default local field value text first reference to row_of of when_set when then plus_days "
     "if_known named else text_of why"
 ).split()
 _COLUMN_KINDS = {

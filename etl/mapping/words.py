@@ -116,6 +116,12 @@ class FormWords:
 
     def _single(self, form: dict[str, Any]) -> Said:
         """A form that is one value: a row, a field, a constant, a path."""
+        if "of" in form:
+            path = self.paths(self.mapping.fields[str(form["of"]).removeprefix("$")].paths)
+            words = (
+                f"the row that rule `{form['row_of']}` wrote from the {self.mapping.resource} referred to, if it did"
+            )
+            return Said(words, path)
         if "row_of" in form:
             return Said(f"the row that rule `{form['row_of']}` wrote from the same resource")
         if "text_of" in form:

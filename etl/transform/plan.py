@@ -128,7 +128,8 @@ class RulePlan:
     `columns` holds SQL in terms of `s` (the resource's stage row), `e` (the element of `for_each`), `r_<concept>` (its
     row of `stage.concepts`), `t` (the routed target), `i_<n>` for looked-up references, `l_<n>` for rows of another
     rule, `u_<n>` for codes in the site's map and `lv` for the person's last visit. `each` is the stage column with the
-    elements, which rules of the same `for_each` share. `unless` (SQL) is true where another rule has no row.
+    elements, which rules of the same `for_each` share. `unless` (SQL) is true where another rule has no row. `above` are
+    columns that hold the key of the rule's own row of another resource, whether or not there is one.
     """
 
     rule: Rule
@@ -143,6 +144,7 @@ class RulePlan:
     claimed: tuple[str, ...]
     unlisted: tuple[Unlisted, ...] = ()
     unless: str | None = None
+    above: tuple[str, ...] = ()
 
     @property
     def reads_last_visit(self) -> bool:

@@ -50,6 +50,7 @@ class RulePlanner:
         self.links: list[str] = []
         self.precisions: dict[str, tuple[str, str]] = {}
         self.unlisted: list[Unlisted] = []
+        self.above: list[str] = []
 
     def build(self) -> RulePlan:
         """The rule's plan."""
@@ -67,7 +68,7 @@ class RulePlanner:
             self.planner.elements[rule.for_each].read_into(self.planner.plan.expressions)
         return RulePlan(
             rule, when, self.each, columns, self.used, self.each_concepts, self.lookups, tuple(self.links),
-            self.precisions, self._claimed(), tuple(self.unlisted), unless,
+            self.precisions, self._claimed(), tuple(self.unlisted), unless, tuple(self.above),
         )  # fmt: skip
 
     def _enter_element(self) -> None:
@@ -167,7 +168,11 @@ class RulePlanner:
             "text": lambda: "(" + " || ".join(self._text_part(one, column) for one in form["text"]) + ")",
             "text_of": lambda: self._text_of(str(form["text_of"])),
             "reference": lambda: self._reference(form, column),
-            "row_of": lambda: self._row_of(str(form["row_of"])),
+            "row_of": lambda: (
+                self._row_above(str(form["row_of"]), str(form["of"]), column)
+                if "of" in form
+                else self._row_of(str(form["row_of"]))
+            ),
             "path": lambda: self._path(form),
             "first_of": lambda: self._path(form),
             "field": lambda: self._form(f"${form['field']}", column),
@@ -274,6 +279,25 @@ class RulePlanner:
         if rule not in self.links:
             self.links.append(rule)
         return f"l_{self.links.index(rule)}.row_id"
+
+    def _row_above(self, rule: str, name: str, column: str) -> str:
+        """The key of the row that this rule writes from the resource of the same type that a field refers to.
+
+        Whether there is such a row is seen when all of the rule's rows are there (`etl.transform.write`).
+        """
+        resource = self.planner.mapping.resource
+        one = self.planner.mapping.fields.get(name.removeprefix("$"))
+        if one is None or not name.startswith("$"):
+            names = [f"${known}" for known in self.planner.mapping.fields]
+            raise PathError(f"row_of: of: {name} is no field{did_you_mean(name, names)}")
+        if one.to != (resource,) or one.referred_by:
+            raise PathError(f"row_of: of: {name} is no reference from {resource} to {resource}")
+        if rule != self.rule.name or self.rule.for_each or self.rule.domains:
+            raise PathError("row_of: of: works for the rule's own rows, one per resource, whatever the domain")
+        self.above.append(column)
+        found = f's."ri_{one.name}"'
+        key = f"row_key(s.site, {quote(resource)}, {found}, {quote(rule)}, '0')"
+        return f'(CASE WHEN s."rt_{one.name}" = {quote(resource)} AND {found} IS NOT NULL THEN {key} END)'
 
     def _ref(self, form: str, column: str) -> str:
         """`$name` or `$name.part`."""
