@@ -149,9 +149,10 @@ def identifier_systems(store: Store, link_persons_by: Sequence[str]) -> tuple[Id
     The site's privacy assessment has to name them. No identifier is in the CDM or makes a key; the lineage holds them.
     """
     uri = "split_part(identifier, '|', 1)"
+    shown = f"CASE WHEN {uri} = '' OR position(':' IN {uri}) > 0 THEN {uri} ELSE '(no URI)' END"
     found = store.rows(
-        f"SELECT site, resource_type, CASE WHEN {uri} = '' OR {uri} LIKE '%:%' THEN {uri} ELSE '(no URI)' END, count(*) "
-        "FROM lineage.identifier GROUP BY 1, 2, 3 ORDER BY 4 DESC, 1, 2, 3"
+        f"SELECT site, resource_type, {shown}, count(*) FROM lineage.identifier "
+        "GROUP BY 1, 2, 3 ORDER BY 4 DESC, 1, 2, 3"
     )
     return tuple(
         IdentifierSystem(str(site), str(kind), str(system), int(n), _handling(str(kind), str(system), link_persons_by))

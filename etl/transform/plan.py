@@ -73,7 +73,7 @@ def followed_column(paths: tuple[str, ...]) -> str:
 
 @dataclass(frozen=True)
 class ConceptPlan:
-    """A concept: the stage column of its coding sets, what it follows, the column (`late`) for when all that is empty."""
+    """A concept: the stage column of its coding sets, what it follows, and a column (`late`) for when that is empty."""
 
     name: str
     column: str
