@@ -1,7 +1,7 @@
 """What a build says of itself: the counts that add up, the rows, the time, and what a data manager should look at."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +11,20 @@ import etl.cdm
 from etl.store import Store
 
 COUNT_COLUMNS = ("site", "resource_type", "outcome", "reason", "n")
+
+
+@dataclass(frozen=True)
+class IdentifierSystem:
+    """A system of business identifiers that came, on how many of them, and what becomes of its identifiers.
+
+    `system` is empty where the source names none, and "(no URI)" for what is none: it may be a number itself.
+    """
+
+    site: str
+    resource_type: str
+    system: str
+    n: int
+    handling: str
 
 
 @dataclass(frozen=True)
@@ -40,6 +54,7 @@ class BuildReport:
     noted: dict[str, int]
     unresolved_references: dict[str, int]
     decoded: dict[str, int]
+    identifier_systems: tuple[IdentifierSystem, ...]
     rejects: Path | None
     vocabulary_release: str
     mapping_sha: str
@@ -86,6 +101,7 @@ class BuildReport:
             "noted": self.noted,
             "unresolved_references": self.unresolved_references,
             "decoded_from": self.decoded,
+            "identifier_systems": [asdict(one) for one in self.identifier_systems],
             "rejects": str(self.rejects) if self.rejects else None,
             "vocabulary_release": self.vocabulary_release,
             "mapping_sha": self.mapping_sha,
@@ -125,6 +141,29 @@ def unmapped_codes(store: Store) -> int:
         "SELECT count(*) FROM (SELECT DISTINCT site, source_vocabulary_id, source_code FROM lineage.unmapped) AS codes"
     )
     return int(found[0][0])
+
+
+def identifier_systems(store: Store, link_persons_by: Sequence[str]) -> tuple[IdentifierSystem, ...]:
+    """Every system of business identifiers that was received, most frequent first (HL7 f2o-025, -026).
+
+    The site's privacy assessment has to name them. No identifier is in the CDM or makes a key; the lineage holds them.
+    """
+    uri = "split_part(identifier, '|', 1)"
+    shown = f"CASE WHEN {uri} = '' OR position(':' IN {uri}) > 0 THEN {uri} ELSE '(no URI)' END"
+    found = store.rows(
+        f"SELECT site, resource_type, {shown}, count(*) FROM lineage.identifier "
+        "GROUP BY 1, 2, 3 ORDER BY 4 DESC, 1, 2, 3"
+    )
+    return tuple(
+        IdentifierSystem(str(site), str(kind), str(system), int(n), _handling(str(kind), str(system), link_persons_by))
+        for site, kind, system, n in found
+    )
+
+
+def _handling(resource_type: str, system: str, link_persons_by: Sequence[str]) -> str:
+    kept = "not in the CDM; in the lineage, where it finds references and repeated results"
+    joins = resource_type == "Patient" and system in link_persons_by
+    return f"{kept}; joins the records of one person" if joins else kept
 
 
 def sums(rows: Sequence[tuple[str, int]]) -> dict[str, int]:

@@ -5,6 +5,7 @@ paths, rules, codes that a vocabulary or a code map knows. Values of the row, FH
 printed only when asked for (`values`).
 """
 
+import json
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,6 +22,8 @@ from etl.store.reading import reading
 from etl.vocabulary import normalise_code, shipped_folder
 
 _CODE_LENGTH = 50
+_NEVER_SHOWN = frozenset({"note_text"})
+"""Columns whose value is not even shown where values are asked for: a whole document names people."""
 
 
 @dataclass(frozen=True)
@@ -106,7 +109,7 @@ class _Explanation:
         self.table = table
         self.row = row
         self.values = values
-        self.mappings: Mappings = load_mappings(folder or shipped_folder().parent)
+        self.mappings = _mappings_of(connection, folder or shipped_folder().parent)
 
     def lines(self) -> Iterator[str]:
         """All lines."""
@@ -169,7 +172,7 @@ class _Explanation:
                 continue
             said = words.column(form)
             parts = [said.words, f"from {said.path}" if said.path else "", self._list(said.lookup)]
-            value = f" = {self.row[column]}" if self.values else ""
+            value = f" = {self._value(column)}" if self.values else ""
             precision = f" (the source gave only the {precisions[column]})" if column in precisions else ""
             yield f"  {column}{value}: {_plain('; '.join(filter(None, parts)))}{precision}"
         key = etl.cdm.KEYS.get(self.table)
@@ -177,6 +180,10 @@ class _Explanation:
             yield f"  {key}: keyed hash of site, resource, rule and element"
         if empty:
             yield f"  without value here: {', '.join(empty)}"
+
+    def _value(self, column: str) -> object:
+        value = self.row[column]
+        return f"({len(str(value))} characters, never shown)" if column in _NEVER_SHOWN else value
 
     def _list(self, lookup: str) -> str:
         """`[gender](../codes/gender.csv)` of a review sheet as a file name."""
@@ -283,6 +290,15 @@ class _Explanation:
     def _is_unit(self, concept_id: int) -> bool:
         query = "SELECT 1 FROM cdm.concept WHERE concept_id = ? AND domain_id = 'Unit'"
         return self.connection.execute(query, [concept_id]).fetchone() is not None
+
+
+def _mappings_of(connection: duckdb.DuckDBPyConnection, folder: Path) -> Mappings:
+    """The mapping files under the policies of the last run: rules that are off by default may have made the row."""
+    mappings = load_mappings(folder)
+    found = connection.execute("SELECT arg_max(policies, run_id) FROM ledger.run").fetchone()
+    recorded = json.loads(found[0]) if found and found[0] else {}
+    chosen = {name: str(recorded[name]) for name in mappings.policies if name in recorded}
+    return mappings if chosen.items() <= mappings.policies.items() else load_mappings(folder, chosen)
 
 
 def _constants(form: ColumnForm) -> Iterator[int]:

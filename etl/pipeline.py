@@ -19,7 +19,15 @@ from pathlib import Path
 import duckdb
 import polars as pl
 
-from etl.build_report import COUNT_COLUMNS, BuildReport, rows_by_table, standard_share, sums, unmapped_codes
+from etl.build_report import (
+    COUNT_COLUMNS,
+    BuildReport,
+    identifier_systems,
+    rows_by_table,
+    standard_share,
+    sums,
+    unmapped_codes,
+)
 from etl.errors import CdmError, SettingsError
 from etl.increment import Basis, Inputs, compute_changes, why_not
 from etl.landing import Landed, Limits, Reject, RejectWriter, Source, land
@@ -307,6 +315,7 @@ def _report(job: _Job, made: _Made, code_maps: CodeMaps, rejects: Path | None) -
             [(f"{kind}.{element}", n) for _, kind, element, n in done.unresolved_references.iter_rows()]
         ),
         decoded=dict(landed.files.drop_nulls("decoded_from").group_by("decoded_from").len().iter_rows()),
+        identifier_systems=identifier_systems(job.store, job.settings.link_persons_by),
         rejects=rejects,
         vocabulary_release=made.run.vocabulary_release or "",
         mapping_sha=made.run.mapping_sha,

@@ -29,8 +29,8 @@ STATEMENTS = frozenset(
 _SOURCES = ("DECISIONS ", "THEMIS", "HL7 guide")
 _KINDS = ("code", "value", "unit")
 _FORM_KEYS = (
-    "lookup path first_of as default local field value text first reference to row_of when_set when then plus_days "
-    "if_known named else use why"
+    "lookup path first_of as default local field value text first reference to row_of of when_set when then plus_days "
+    "if_known named else text_of why"
 ).split()
 _COLUMN_KINDS = {
     "VARCHAR": frozenset({"text", "number", "integer", "boolean", "date", "datetime"}),
@@ -45,6 +45,7 @@ _FIXED_KINDS = {
     "lookup": "concept",
     "if_known": "concept",
     "text": "text",
+    "text_of": "text",
     "row_of": "id",
     "reference": "id",
     "plus_days": "date",
@@ -73,7 +74,7 @@ class FormCheck:
     def __init__(self, mapping: ResourceMapping) -> None:
         self.mapping = mapping
         self.problems: list[str] = []
-        self._translator = Translator(mapping.resource)
+        self._translator = Translator(mapping.resource, modifiers=mapping.modifiers)
 
     def run(self) -> list[str]:
         """Every fault found, each with file and line."""

@@ -71,5 +71,7 @@ def _one(system: str, code: str, display: str, user: str) -> str:
 def _as_set(codings: str | None, text: str | None) -> str:
     text = f"nullif(trim({text}), '')" if text else None
     says = " OR ".join([*([f"len({codings}) > 0"] if codings else []), *([f"{text} IS NOT NULL"] if text else [])])
-    made = f"{{'codings': {codings or 'NULL'}, 'text': {text or 'NULL'}}}::coding_set"
+    # DuckDB gives no list and an empty one the same hash, by which equal sets are told (`key_of`)
+    listed = f"CASE WHEN len({codings}) > 0 THEN {codings} END" if codings else "NULL"
+    made = f"{{'codings': {listed}, 'text': {text or 'NULL'}}}::coding_set"
     return f"(CASE WHEN {says} THEN {made} END)"

@@ -5,6 +5,7 @@ empty collection is SQL NULL (or an empty list), and its three-valued logic is S
 "any" of several values is refused: say `.first()`, `.where(...)` or `.exists(...)`.
 """
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from itertools import count
 
@@ -21,6 +22,7 @@ from etl.mapping.fhirpath_functions import (
     literal,
     truth,
 )
+from etl.mapping.modifiers import VARIABLES, Modifier, urls_by_variable
 from etl.mapping.schema import Need, element_of
 from etl.mapping.structure import Choice, Element, elements, is_primitive
 
@@ -29,6 +31,8 @@ FUNCTIONS = (
     "last length lower matches not ofType replace select skip startsWith substring tail take toDecimal "
     "toInteger toString trim upper where"
 ).split()
+
+_LISTS = ", ".join(f"%{name}" for name in VARIABLES)
 
 
 @dataclass(frozen=True)
@@ -42,8 +46,9 @@ class ChoiceValue:
 class Translator:
     """Translates the paths of one resource type and gathers which elements they read."""
 
-    def __init__(self, resource_type: str, root: str = "r") -> None:
-        """`root` is the SQL expression that holds the resource."""
+    def __init__(self, resource_type: str, root: str = "r", modifiers: Iterable[Modifier] = ()) -> None:
+        """`root` is the SQL expression that holds the resource; `modifiers` are the extensions that are understood."""
+        self.lists = urls_by_variable(modifiers)
         self.need = Need(resource_type, many=False)
         self.root = Value(root, resource_type, many=False, need=self.need)
         self._names = (f"e{number}" for number in count(1))
@@ -109,7 +114,7 @@ class Translator:
             case Variable("%site"):
                 return Value("site", "string", many=False)
             case Variable(name):
-                raise PathError(f"{name}: unknown; the mapping language has $this, %resource and %site")
+                raise PathError(f"{name}: unknown here; there are $this, %resource, %site and, after `in`, {_LISTS}")
             case Name(None, name):
                 return self.member(this, name) if name != this.type else this
             case Name(base, name) if base is not None:
@@ -155,6 +160,10 @@ class Translator:
         if operator in {"in", "contains"}:
             item, whole = (left, right) if operator == "in" else (right, left)
             constants = _constants(whole)
+            if isinstance(whole, Variable) and whole.name[1:] in self.lists:
+                constants = [literal(url) for url in self.lists[whole.name[1:]]]
+                if not constants:
+                    return literal(False)
             if constants:
                 return self._among(self._one(item, this, operator), constants)
             return self._membership(self._one(item, this, operator), self._value(whole, this))
@@ -255,6 +264,8 @@ class Translator:
         if name == "select":
             made = f"list_transform({subject.sql}, lambda {each}: {inner.sql})"
             return Value(self._without_nulls(f"flatten({made})" if inner.many else made), inner.type, True, inner.need)
+        if name == "all" and holds == "false":  # of nothing only
+            return Value(f"(NOT {exists(subject).sql})", "boolean", many=False)
         if name == "all":
             bad = f"list_filter({subject.sql}, lambda {each}: NOT coalesce({holds}, false))"
             return Value(f"(coalesce(len({bad}), 0) = 0)", "boolean", many=False)

@@ -12,6 +12,7 @@ from typing import Any
 import yaml
 
 from etl.errors import did_you_mean
+from etl.mapping import modifiers
 
 Tree = dict[str, Any]
 
@@ -32,7 +33,7 @@ _KINDS: dict[str, tuple[type, str]] = {
     "departs_from": (list, "a list of {rule, what, why}"),
 }
 _VERBS = frozenset(
-    "path first_of reference follow referred_by field value text first row_of when_set when plus_days".split()
+    "path first_of reference follow referred_by field value text text_of first row_of when_set when plus_days".split()
 )
 _LIST_KEYS = {
     "skip": ("when", "reason"),
@@ -65,8 +66,20 @@ def read_mapping_files(folder: Path, problems: list[str]) -> list[MappingFile]:
         if content and _well_formed(content, places, path.name, problems):
             base[path.stem] = MappingFile(content, places, path)
     _refuse_doubled_types(base, problems)
-    merged = [_merged(path, base, problems) for path in sorted((folder / "sites").glob("*/*.yaml"))]
-    return [*base.values(), *(one for one in merged if one)]
+    overrides = [path for path in sorted((folder / "sites").glob("*/*.yaml")) if path.name != modifiers.FILE]
+    merged = [_merged(path, base, problems) for path in overrides]
+    files = [*base.values(), *(one for one in merged if one)]
+    by_site = {
+        path.parent.name: _registry(path, f"{path.parent.name}/{path.name}", problems)
+        for path in sorted((folder / "sites").glob(f"*/{modifiers.FILE}"))
+    }
+    return modifiers.spread(files, _registry(folder / modifiers.FILE, modifiers.FILE, problems), by_site, problems)
+
+
+def _registry(path: Path, shown: str, problems: list[str]) -> modifiers.Registry:
+    """The modifier extensions that a file declares as understood; none where there is no such file."""
+    content, places = _read(path, shown, problems) if path.exists() else ({}, {})
+    return modifiers.read_registry(content, places, shown, problems)
 
 
 def _read(path: Path, shown: str, problems: list[str]) -> tuple[Tree, dict[str, str]]:

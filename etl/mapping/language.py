@@ -6,12 +6,13 @@ key. What each verb means stands in mappings/README.md; what is refused, in etl.
 
 import hashlib
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, TypeAlias
 
 from etl.errors import MappingError, did_you_mean
 from etl.mapping.files import read_mapping_files
+from etl.mapping.modifiers import Modifier
 from etl.mapping.policies import apply_policies, choose_policies
 from etl.mapping.structure import is_type
 
@@ -95,6 +96,12 @@ class ResourceMapping:
     departs_from: tuple[dict[str, str], ...]
     file: Path
     places: dict[str, str]
+    modifiers: tuple[Modifier, ...] = ()
+
+    def understanding(self, modifiers: tuple[Modifier, ...]) -> "ResourceMapping":
+        """The same with modifier extensions that are understood beside (and before) those that are already."""
+        skipped = tuple(Outcome(one.holds, one.reason) for one in modifiers if one.means == "skip")
+        return replace(self, modifiers=(*modifiers, *self.modifiers), skip=(*skipped, *self.skip))
 
     def place(self, *keys: str) -> str:
         """ "file:line" of a key, or of the nearest key above it."""
@@ -171,13 +178,22 @@ def _build(tree: dict[str, Any], places: dict[str, str], file: Path, problems: l
                 place = places.get(".".join((*above, key)), file.name)
                 problems.append(f"{place}: unknown key {key!r}{did_you_mean(str(key), known)}")
 
-    unknown(tree, _TOP)
+    unknown(tree, [*_TOP, "modifiers"])
     for name, content in (tree.get("fields") or {}).items():
         unknown(content, _FIELD, "fields", name)
     for name, content in (tree.get("rules") or {}).items():
         unknown(content, _RULE, "rules", name)
     for name, content in (tree.get("concepts") or {}).items():
         unknown(content, _CONCEPT, "concepts", name)
+    modifiers = tuple(
+        Modifier(url, one["means"], str(one.get("reason", ""))) for url, one in (tree.get("modifiers") or {}).items()
+    )
+    for one in modifiers:
+        if one.means == "refuted" and "%refuting_modifiers" not in str(tree):
+            place = places.get(f"modifiers.{one.url}", file.name)
+            problems.append(
+                f"{place}: {one.url}: {tree['resource']} has no rule for what is refuted; say `means: skip`, a reason"
+            )
     return ResourceMapping(
         resource=tree["resource"],
         purpose=str(tree.get("purpose", "")),
@@ -192,7 +208,7 @@ def _build(tree: dict[str, Any], places: dict[str, str], file: Path, problems: l
         departs_from=tuple(tree.get("departs_from") or ()),
         file=file,
         places=places,
-    )
+    ).understanding(modifiers)
 
 
 def _texts(value: object) -> tuple[str, ...]:

@@ -84,6 +84,7 @@ class _Sheet:
         parts += [
             self._departures(),
             self._outcomes(),
+            self._modifiers(),
             self._policies(),
             self._read(),
             *map(self._rule, mapping.rules.values()),
@@ -112,6 +113,11 @@ class _Sheet:
             words = f"when a newer resource of the site has the same {_code(self.mapping.unique_by)}"
             rows.append(("skipped", f"*{reason}*", words, self._tested_reason(reason)))
         return _section("Resources that give no row", ("fate", "counted under", "rule", "tested by"), rows)
+
+    def _modifiers(self) -> str:
+        said = {"nothing": "changes nothing", "refuted": "like the status refuted"}
+        rows = [(_code(one.url), said.get(one.means, f"no row: *{one.reason}*")) for one in self.mapping.modifiers]
+        return _section("Modifier extensions that are understood (mappings/modifiers.yaml)", ("URL", "means"), rows)
 
     def _policies(self) -> str:
         """Entries and rules that count only under some options of a policy, also those that are off by default."""

@@ -116,8 +116,17 @@ class FormWords:
 
     def _single(self, form: dict[str, Any]) -> Said:
         """A form that is one value: a row, a field, a constant, a path."""
+        if "of" in form:
+            path = self.paths(self.mapping.fields[str(form["of"]).removeprefix("$")].paths)
+            words = (
+                f"the row that rule `{form['row_of']}` wrote from the {self.mapping.resource} referred to, if it did"
+            )
+            return Said(words, path)
         if "row_of" in form:
             return Said(f"the row that rule `{form['row_of']}` wrote from the same resource")
+        if "text_of" in form:
+            words = "the text within the first attachment that is plain text, HTML or RTF; never fetched"
+            return Said(words, self.paths([str(form["text_of"])]))
         if "reference" in form:
             to = form.get("to")
             return Said(f"the {' or '.join(to) if isinstance(to, list) else to} referred to", f"`{form['reference']}`")

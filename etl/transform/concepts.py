@@ -223,7 +223,7 @@ def _candidates(work: duckdb.DuckDBPyConnection) -> None:
                   UNION ALL
                   SELECT k, way, site, kind, vocabulary, {_TEXT}, NULL, c.text, c.text, false, true
                   FROM sets JOIN ways USING (way) WHERE c.text IS NOT NULL) a
-            LEFT JOIN stage.systems v ON v.system = a.system"""
+            LEFT JOIN stage.systems v ON v.system = rtrim(a.system, '/')"""
     )
     odd = work.execute(
         "SELECT DISTINCT code FROM candidates WHERE regexp_matches(code, '[^\\x20-\\x7E]') OR code != trim(code)"

@@ -9,9 +9,11 @@ from collections.abc import Collection
 from datetime import date
 
 import duckdb
+from duckdb.func import SPECIAL
 
 from etl.mapping.coding_sets import CREATE_TYPE
 from etl.sql import quote
+from etl.transform.attachment_text import text_of_attachments
 
 _MACROS = (
     """CREATE OR REPLACE MACRO fhir_local(s, zone) AS
@@ -68,6 +70,10 @@ def create_macros(work: duckdb.DuckDBPyConnection, key: str, zones: Collection[s
     """
     if not work.execute("SELECT 1 FROM duckdb_types() WHERE type_name = 'coding_set'").fetchone():
         work.execute(CREATE_TYPE)
+    if not work.execute("SELECT 1 FROM duckdb_functions() WHERE function_name = 'attachment_text'").fetchone():
+        work.create_function(
+            "attachment_text", text_of_attachments, ["VARCHAR[]", "VARCHAR[]"], "VARCHAR", null_handling=SPECIAL
+        )
     for macro in (_time_in(zones), *_MACROS):
         work.execute(macro)
     # 63 bits, positive; keyed, so that ids cannot be made from known FHIR ids without the secret (f2o-021).

@@ -45,12 +45,13 @@ class Reference:
 
 @dataclass(frozen=True)
 class Follow:
-    """A coding set read from the resource that a reference points to, or (`contained`, SQL) that is contained."""
+    """A coding set, the first of `paths`, read from the resource that a reference points to, or (`contained`, SQL)
+    that is contained."""
 
     name: str
     reference: str
     to: str
-    path: str
+    paths: tuple[str, ...]
     contained: str
 
 
@@ -65,19 +66,20 @@ class Referral:
     to: tuple[str, ...]
 
 
-def followed_column(path: str) -> str:
+def followed_column(paths: tuple[str, ...]) -> str:
     """The stage column in which a resource keeps a coding set for those that follow a reference to it."""
-    return "followed_" + path.replace(".", "_")
+    return "followed_" + "_".join(paths).replace(".", "_")
 
 
 @dataclass(frozen=True)
 class ConceptPlan:
-    """A concept: the stage column with its coding sets."""
+    """A concept: the stage column of its coding sets, what it follows, and a column (`late`) for when that is empty."""
 
     name: str
     column: str
     concept: Concept
     follows: tuple[str, ...] = ()
+    late: str | None = None
 
     @property
     def key(self) -> str:
@@ -128,7 +130,8 @@ class RulePlan:
     `columns` holds SQL in terms of `s` (the resource's stage row), `e` (the element of `for_each`), `r_<concept>` (its
     row of `stage.concepts`), `t` (the routed target), `i_<n>` for looked-up references, `l_<n>` for rows of another
     rule, `u_<n>` for codes in the site's map and `lv` for the person's last visit. `each` is the stage column with the
-    elements, which rules of the same `for_each` share. `unless` (SQL) is true where another rule has no row.
+    elements, which rules of the same `for_each` share. `unless` (SQL) is true where another rule has no row. `above`
+    are columns that hold the key of the rule's own row of another resource, whether or not there is one.
     """
 
     rule: Rule
@@ -143,6 +146,7 @@ class RulePlan:
     claimed: tuple[str, ...]
     unlisted: tuple[Unlisted, ...] = ()
     unless: str | None = None
+    above: tuple[str, ...] = ()
 
     @property
     def reads_last_visit(self) -> bool:

@@ -2,7 +2,7 @@
 
 import re
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cache, partial
 from typing import TypeVar
 
@@ -59,6 +59,17 @@ def renamed(sql: str) -> str:
     return _VARIABLES.sub(lambda m: m[0] if m[0][0] == "'" else names.setdefault(m[0], f"#{len(names)}"), sql)
 
 
+def _is_followed(source: str) -> bool:
+    """Whether a concept's source is a field that is read from another resource."""
+    return source.startswith("$") and source != "$this"
+
+
+def _first_set(translator: Translator, paths: tuple[str, ...]) -> str:
+    """SQL of the coding set of the first path that says something."""
+    sets = [coding_set(translator, translator.translate(path)) for path in paths]
+    return sets[0] if len(sets) == 1 else f"coalesce({', '.join(sets)})"
+
+
 class Planner:
     """Turns one resource mapping into a Plan. Faults are gathered in `problems`, each with file and line."""
 
@@ -68,7 +79,7 @@ class Planner:
         self.problems: list[str] = []
         self.elements: dict[str, Elements] = {}
         self.ways: dict[str, str] = {}
-        self.translator = Translator(mapping.resource)
+        self.translator = Translator(mapping.resource, modifiers=mapping.modifiers)
         self.plan = Plan(mapping, self.translator.need)
 
     def build(self) -> Plan:
@@ -173,13 +184,13 @@ class Planner:
         assert isinstance(contained_element, Element)
         contained = self.translator.element(self.translator.root, contained_element).sql
         inner = Translator(to, f's."j_{one.name}"')
-        inside = coding_set(inner, inner.translate(one.paths[0]))
+        inside = _first_set(inner, one.paths)
         each = self.translator.variable()
         same = f"'#' || json_extract_string({each}, '$.id') = {text}"
         self.plan.expressions[f"j_{one.name}"] = (
             f"from_json((list_filter({contained}, lambda {each}: {same}))[1], {quote(inner.need.json_structure())})"
         )
-        self.plan.follows[one.name] = Follow(one.name, f"r_{one.name}", to, one.paths[0], inside)
+        self.plan.follows[one.name] = Follow(one.name, f"r_{one.name}", to, one.paths, inside)
         self.plan.references[one.name] = Reference(one.name, f"r_{one.name}", one.to)
 
     def _referred_by(self, one: Field) -> None:
@@ -190,9 +201,9 @@ class Planner:
         self.plan.referrals[one.name] = Referral(one.name, referrer, element, one.paths[0], one.to)
         self.plan.references[one.name] = Reference(one.name, f"r_{one.name}", one.to)
 
-    def serve_follow(self, path: str) -> None:
+    def serve_follow(self, paths: tuple[str, ...]) -> None:
         """Has a coding set read that other resources follow a reference to."""
-        self.plan.expressions[followed_column(path)] = coding_set(self.translator, self.translator.translate(path))
+        self.plan.expressions[followed_column(paths)] = _first_set(self.translator, paths)
 
     def serve_referral(self, referral: Referral) -> None:
         """Has the references read through which `referral` finds the way back, and what it takes from here."""
@@ -204,16 +215,23 @@ class Planner:
 
     def _concept(self, concept: Concept, at: Value | None = None) -> ConceptPlan:
         column = f"c_{concept.name}"
-        sql, follows = self.coding_sets(concept, at)
+        followed = [number for number, source in enumerate(concept.sources) if _is_followed(source)]
+        first_late = followed[-1] + 1 if followed else len(concept.sources)
+        early = replace(concept, sources=concept.sources[:first_late])
+        sql, follows = self.coding_sets(early, at)
         self.plan.expressions[column] = sql
         self.ways[column] = way_of(concept)
-        return ConceptPlan(concept.name, column, concept, follows)
+        late = replace(concept, sources=concept.sources[first_late:])
+        if not late.sources:
+            return ConceptPlan(concept.name, column, concept, follows)
+        self.plan.expressions[f"late_{concept.name}"] = self.coding_sets(late, at)[0]
+        return ConceptPlan(concept.name, column, concept, follows, f"late_{concept.name}")
 
     def coding_sets(self, concept: Concept, at: Value | None) -> tuple[str, tuple[str, ...]]:
         """SQL of the first non-empty coding set of a concept's sources, and the names of followed fields."""
         sets, follows = [], []
         for source in concept.sources:
-            if source.startswith("$") and source != "$this":
+            if _is_followed(source):
                 follows.append(source[1:])
             else:
                 sets.append(coding_set(self.translator, self.translator.translate(source, at)))

@@ -51,6 +51,7 @@ class RulePlanner:
         self.links: list[str] = []
         self.precisions: dict[str, tuple[str, str]] = {}
         self.unlisted: list[Unlisted] = []
+        self.above: list[str] = []
 
     def build(self) -> RulePlan:
         """The rule's plan."""
@@ -68,7 +69,7 @@ class RulePlanner:
             self.planner.elements[rule.for_each].read_into(self.planner.plan.expressions)
         return RulePlan(
             rule, when, self.each, columns, self.used, self.each_concepts, self.lookups, tuple(self.links),
-            self.precisions, self._claimed(), tuple(self.unlisted), unless,
+            self.precisions, self._claimed(), tuple(self.unlisted), unless, tuple(self.above),
         )  # fmt: skip
 
     def _enter_element(self) -> None:
@@ -166,8 +167,13 @@ class RulePlanner:
             "plus_days": lambda: self._plus_days(form["plus_days"], column),
             "first": lambda: f"coalesce({', '.join(self._form(one, column) for one in form['first'])})",
             "text": lambda: "(" + " || ".join(self._text_part(one, column) for one in form["text"]) + ")",
+            "text_of": lambda: self._text_of(str(form["text_of"])),
             "reference": lambda: self._reference(form, column),
-            "row_of": lambda: self._row_of(str(form["row_of"])),
+            "row_of": lambda: (
+                self._row_above(str(form["row_of"]), str(form["of"]), column)
+                if "of" in form
+                else self._row_of(str(form["row_of"]))
+            ),
             "path": lambda: self._path(form),
             "first_of": lambda: self._path(form),
             "field": lambda: self._form(f"${form['field']}", column),
@@ -203,6 +209,20 @@ class RulePlanner:
         if isinstance(form, str) and not form.startswith("$"):
             form = {"path": f"({form}).toString()"}  # 24.0 of the source is written 24
         return f"CAST({self._form(form, column)} AS VARCHAR)"
+
+    def _text_of(self, path: str) -> str:
+        """The text within the first attachment that can be read (etl.transform.attachment_text)."""
+        translator = self.planner.translator
+        found = translator.translate(path, self.at)
+        if found.type != "Attachment":
+            raise PathError(f"text_of: {path} is {'many ' if found.many else 'a '}{found.type}, not an Attachment")
+        each = translator.variable()
+        one = Value(each, found.type, many=False, need=found.need)
+        types, data = (
+            f"list_transform({found.listed}, lambda {each}: {translator.translate(name, one).sql})"
+            for name in ("contentType", "data")
+        )
+        return self._place("t", f"attachment_text({types}, {data})")
 
     def _path(self, form: dict[str, Any]) -> str:
         paths = form.get("first_of") or [form["path"]]
@@ -260,6 +280,25 @@ class RulePlanner:
         if rule not in self.links:
             self.links.append(rule)
         return f"l_{self.links.index(rule)}.row_id"
+
+    def _row_above(self, rule: str, name: str, column: str) -> str:
+        """The key of the row that this rule writes from the resource of the same type that a field refers to.
+
+        Whether there is such a row is seen when all of the rule's rows are there (`etl.transform.write`).
+        """
+        resource = self.planner.mapping.resource
+        one = self.planner.mapping.fields.get(name.removeprefix("$"))
+        if one is None or not name.startswith("$"):
+            names = [f"${known}" for known in self.planner.mapping.fields]
+            raise PathError(f"row_of: of: {name} is no field{did_you_mean(name, names)}")
+        if one.to != (resource,) or one.referred_by:
+            raise PathError(f"row_of: of: {name} is no reference from {resource} to {resource}")
+        if rule != self.rule.name or self.rule.for_each or self.rule.domains:
+            raise PathError("row_of: of: works for the rule's own rows, one per resource, whatever the domain")
+        self.above.append(column)
+        found = f's."ri_{one.name}"'
+        key = f"row_key(s.site, {quote(resource)}, {found}, {quote(rule)}, '0')"
+        return f'(CASE WHEN s."rt_{one.name}" = {quote(resource)} AND {found} IS NOT NULL THEN {key} END)'
 
     def _ref(self, form: str, column: str) -> str:
         """`$name` or `$name.part`."""

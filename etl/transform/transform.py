@@ -106,7 +106,7 @@ def _link(planner: Planner, planners: Sequence[tuple[str, tuple[str, ...], Plann
         if not served:
             planner.problem(("fields", follow.name), f"{follow.to} has no mapping file, so it cannot be followed")
         for other in served:
-            planner.guarded(("fields", follow.name), partial(other.serve_follow, follow.path))
+            planner.guarded(("fields", follow.name), partial(other.serve_follow, follow.paths))
     for referral in planner.plan.referrals.values():
         served = [other for resource, _, other in planners if resource == referral.referrer]
         if not served:
@@ -314,7 +314,7 @@ def _follow(work: duckdb.DuckDBPyConnection, stage: Stage, stages: Sequence[Stag
                 continue
             follow = stage.plan.follows[name]
             others = " UNION ALL ".join(
-                f'SELECT site, id, "{followed_column(follow.path)}" AS c FROM {other.read} WHERE newest'
+                f'SELECT site, id, "{followed_column(follow.paths)}" AS c FROM {other.read} WHERE newest'
                 for other in stages
                 if other.resource == follow.to
             )
@@ -328,4 +328,10 @@ def _follow(work: duckdb.DuckDBPyConnection, stage: Stage, stages: Sequence[Stag
                           AND o.id = CASE WHEN s."rt_{name}" = {quote(follow.to)} THEN s."ri_{name}" END
                         WHERE s."r_{name}" IS NOT NULL)) v
                     WHERE v.n = {stage.read}.n"""
+            )
+        if concept.late:
+            work.execute(
+                f"""UPDATE {stage.read} SET "{concept.column}" = "{concept.late}",
+                      "{concept.key}" = {key_of(concept.concept, f'"{concept.late}"')}
+                    WHERE "{concept.column}" IS NULL AND "{concept.late}" IS NOT NULL"""
             )

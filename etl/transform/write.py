@@ -94,6 +94,11 @@ def write_rule(
     ).fetchone()
     if made == (0,):
         return no_rows(stage, plan, rule_id)
+    for column in plan.above:
+        work.execute(
+            f'UPDATE {table} SET "{column}" = NULL WHERE "{column}" IS NOT NULL '
+            f'AND "{column}" NOT IN (SELECT "{key}" FROM {table} WHERE NOT _lacking)'
+        )
     return WrittenRule(rule_id, stage, plan, table, key, tuple(name for name in selected if name != "_key"))
 
 
@@ -155,6 +160,10 @@ def _key_sql(stage: Stage, plan: RulePlan) -> str:
     )
 
 
+_THERE = "s.newest AND s.fate IS DISTINCT FROM 'skipped|deleted at the source'"
+"""Whether a resource says what it is part of. One that has no row (cancelled, say) does: its own parts need the way."""
+
+
 def index_rows(work: duckdb.DuckDBPyConnection, done: WrittenRule, *, parts: bool) -> None:
     """Makes the rows findable for references from other resources; a part of a visit counts to its whole visit.
 
@@ -176,11 +185,11 @@ def index_rows(work: duckdb.DuckDBPyConnection, done: WrittenRule, *, parts: boo
             f"""INSERT INTO stage.ids
                 WITH RECURSIVE chain AS (
                   SELECT s.site, s.id, s."ri_{own}" AS above, 1 AS level FROM {stage.table} s
-                  WHERE s."ri_{own}" IS NOT NULL AND s.outcome IS NULL
+                  WHERE s."ri_{own}" IS NOT NULL AND {_THERE}
                   UNION ALL
                   SELECT c.site, c.id, s."ri_{own}", c.level + 1 FROM chain c
                   JOIN {stage.table} s ON s.site = c.site AND s.id = c.above
-                  WHERE s."ri_{own}" IS NOT NULL AND c.level < 20)
+                  WHERE s."ri_{own}" IS NOT NULL AND {_THERE} AND c.level < 20)
                 SELECT 'visit_occurrence', c.site, {kind}, c.id, any_value(i.row_id) FROM chain c
                 JOIN stage.ids i ON i.table_name = 'visit_occurrence' AND i.site = c.site
                   AND i.type = {kind} AND i.id = c.above

@@ -22,6 +22,7 @@ import yaml
 import etl.cdm
 from etl.landing import Source, land
 from etl.mapping.language import Mappings, load_mappings
+from etl.mapping.modifiers import Modifier, read_registry
 from etl.pipeline import default_mappings
 from etl.settings import Settings, SiteSettings
 from etl.store import create_work_schema, insert_frame
@@ -199,8 +200,16 @@ def _land(folder: Path, cases: list[Case], mapped: set[str]) -> Any:
 
 
 def _with_case_sites(mappings: Mappings, cases: list[Case]) -> Mappings:
-    """Each case gets the overrides of the site that it names."""
-    return replace(mappings, by_site={case.name: mappings.by_site.get(case.site, {}) for case in cases})
+    """Each case gets the overrides of the site that it names, and the modifier extensions that it declares."""
+    by_site = {case.name: dict(mappings.by_site.get(case.site, {})) for case in cases}
+    for case in cases:
+        declared = read_registry(case.content.get("modifiers") or {}, {}, case.name, faults := [])
+        assert not faults
+        for name in mappings.base:
+            known = tuple(Modifier(url, one["means"], one.get("reason", "")) for url, one in declared.on(name).items())
+            if known:
+                by_site[case.name][name] = by_site[case.name].get(name, mappings.base[name]).understanding(known)
+    return replace(mappings, by_site=by_site)
 
 
 def _run(folder: Path, cases: list[Case], mappings: Mappings) -> Results:

@@ -55,6 +55,17 @@ REFUSALS = {
     "a text where a number belongs": (
         "value.ofType(Quantity).value, as: number", "value.ofType(string)", "value_as_number",
         "takes integer or number, but value.ofType(string) is a text"),
+    "a row of another type's resource": (
+        "person_id: $person\n      measurement_concept_id",
+        "person_id: {row_of: measurement, of: $person}\n      measurement_concept_id",
+        "of: $person", "$person is no reference from Observation to Observation"),
+    "a row of a field that is none": (
+        "person_id: $person\n      measurement_concept_id",
+        "person_id: {row_of: measurement, of: $persn}\n      measurement_concept_id",
+        "of: $persn", "did you mean '$person'?"),
+    "the text of what is no attachment": (
+        "value_as_number: {path: value.ofType(Quantity).value, as: number}", "value_source_value: {text_of: code}",
+        "text_of: code", "code is a CodeableConcept, not an Attachment"),
     "a concept where an id belongs": (
         "person_id: $person\n      measurement_concept_id", "person_id: $code.standard\n      measurement_concept_id",
         "person_id: $code", "takes id, but $code.standard is a concept"),
