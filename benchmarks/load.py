@@ -27,11 +27,11 @@ import pyarrow.csv as arrow_csv
 ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))
 
-import etl.cdm  # noqa: E402
-from etl.store import Run, create_work_schema, open_store, postgres_layout  # noqa: E402
-from etl.store import postgres_tables as tables  # noqa: E402
-from etl.store.postgres_copy import copy_in  # noqa: E402
-from etl.store.sources import typed_columns  # noqa: E402
+import etl.cdm  # noqa: E402  after the path is set
+from etl.store import Run, create_work_schema, open_store, postgres_layout  # noqa: E402  after the path is set
+from etl.store import postgres_tables as tables  # noqa: E402  after the path is set
+from etl.store.postgres_copy import copy_in  # noqa: E402  after the path is set
+from etl.store.sources import typed_columns  # noqa: E402  after the path is set
 
 TABLE = etl.cdm.TABLES["measurement"]
 ROWS_SQL = """

@@ -26,12 +26,12 @@ import orjson
 ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))
 
-from etl.landing.files import FoundFile, Source, blocks, find_files, to_utf8  # noqa: E402
-from etl.landing.gate import Limits  # noqa: E402
-from etl.landing.judge import Judge  # noqa: E402
-from etl.landing.lines import ShardWriter  # noqa: E402
-from etl.landing.split import Unit, compact, kind_of, type_of, unfold  # noqa: E402
-from etl.landing.structure import decoder_of  # noqa: E402
+from etl.landing.files import FoundFile, Source, blocks, find_files, to_utf8  # noqa: E402  after the path is set
+from etl.landing.gate import Limits  # noqa: E402  after the path is set
+from etl.landing.judge import Judge  # noqa: E402  after the path is set
+from etl.landing.lines import ShardWriter  # noqa: E402  after the path is set
+from etl.landing.split import Unit, compact, kind_of, type_of, unfold  # noqa: E402  after the path is set
+from etl.landing.structure import decoder_of  # noqa: E402  after the path is set
 
 VALIDATION = ("decode", "keys and spelling")
 

@@ -1,6 +1,6 @@
 """What hangs together: the references, identifiers and rows by which a later change finds what it touches.
 
-Kept in the lineage, so that a nightly increment recomputes only what a change can alter (`etl.changes`).
+Kept in the lineage, so that a nightly increment recomputes only what a change can alter (`etl.increment`).
 """
 
 from collections.abc import Sequence
