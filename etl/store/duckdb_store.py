@@ -161,6 +161,7 @@ class DuckDBStore:
                 work.execute(f"CHECKPOINT {_TARGET}")
             finally:
                 work.execute(f"DETACH {_TARGET}")
+            made.chmod(self.path.stat().st_mode & 0o777)
             steps.reached("restore: file written")
             disk.move_in(made, self.path)
             steps.reached("restore: moved in")
@@ -179,7 +180,10 @@ class DuckDBStore:
         self.close()
 
     def _create(self) -> None:
+        is_new = not self.path.exists()
         with _translated(self.path), self._connected() as connection:
+            if is_new:  # it holds what the source data holds; who else may read is for the hospital to say
+                self.path.chmod(0o600)
             there = "SELECT schema_name FROM duckdb_schemas() WHERE database_name = current_database()"
             schemas = {row[0] for row in connection.execute(there).fetchall()}
             if "cdm" in schemas and "ledger" not in schemas:

@@ -11,6 +11,7 @@ from small_build import make_work, run
 
 from etl.errors import CdmError, LockError
 from etl.store import database_path, open_store
+from etl.store.backup import backup, restore
 
 
 @pytest.fixture
@@ -75,6 +76,17 @@ def test_a_folder_that_is_missing_is_made(tmp_path: Path) -> None:
     with open_store(f"duckdb:///{tmp_path}/demo/deep/omop.duckdb"):
         pass
     assert (tmp_path / "demo/deep/omop.duckdb").exists()
+
+
+def test_a_new_file_is_its_owners_and_stays_as_the_hospital_set_it(url: str, tmp_path: Path) -> None:
+    with open_store(url) as store:
+        store.replace(make_work(), run())
+    path = database_path(url)
+    assert path.stat().st_mode & 0o777 == 0o600
+    path.chmod(0o640)
+    backup(url, tmp_path / "one.zip")
+    restore(tmp_path / "one.zip", url, overwrite=True)
+    assert path.stat().st_mode & 0o777 == 0o640
 
 
 @pytest.mark.parametrize("url", ["mysql://user:secret@host/db", "omop.duckdb", "duckdb:///", "duckdb:///:memory:"])
