@@ -27,7 +27,7 @@ from analytics.cdm import Cdm
 from analytics.report import ReportMeta, write_report
 from analytics.report.landing import landing_table
 from analytics.results import all_results, summarised_result, write_results
-from etl.errors import QualityGateError, StudyError
+from etl.errors import CdmError, QualityGateError, StudyError
 from etl.quality import Verdict, assure
 from etl.settings import Settings
 from etl.store import new_run_id, open_store
@@ -118,6 +118,7 @@ def run_study(
     """
     plan = load_study(study)
     plan = plan.for_settings(settings) if settings else plan
+    run = last_run(database)
     with open_cdm(database) as cdm:
         progress("check the study")
         warnings = _answerable(check_study(cdm, plan))
@@ -125,11 +126,13 @@ def run_study(
         derived = derive(cdm, plan)
         variants = derive_variants(cdm, plan)
         source = _described(cdm)
+    # A server lets a build commit between two of our queries (to hold a snapshot would make the build wait for us).
+    if last_run(database) != run:
+        raise CdmError("a build ended while the study read the database; run the study again")
     progress("analyse")
     tables = all_results(derived, plan, variants=variants)
     invented = _is_synthetic(synthetic, settings, source)
     progress("write results")
-    run = last_run(database)
     run_id = run.get("run_id") or new_run_id()
     _write_tables(out, tables, source.name, synthetic=invented)
     _write_rows(out, derived, person_sources(database))

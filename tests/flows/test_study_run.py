@@ -48,6 +48,16 @@ def test_the_long_table_stands_in_the_database_as_in_the_files(site2_database: P
     assert stored.drop("run_id").equals(written)
 
 
+def test_a_build_that_ends_meanwhile_is_told(
+    site2_database: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    runs = iter([{"run_id": "1"}, {"run_id": "2"}])
+    monkeypatch.setattr("flows.study_run.last_run", lambda _: next(runs))
+    with pytest.raises(CdmError, match="run the study again"):
+        run_study(f"duckdb:///{site2_database}", tmp_path / "out", synthetic=False)
+    assert not (tmp_path / "out").exists()
+
+
 def test_the_cdm_of_someone_else_is_read_and_not_written(site2_database: Path, tmp_path: Path) -> None:
     database = tmp_path / "omop.duckdb"
     shutil.copy(site2_database, database)
