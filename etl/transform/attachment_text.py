@@ -12,6 +12,8 @@ import re
 from collections.abc import Callable, Sequence
 from html.parser import HTMLParser
 
+from striprtf.striprtf import rtf_to_text
+
 _MARKS = ((codecs.BOM_UTF8, "utf-8"), (codecs.BOM_UTF16_LE, "utf-16-le"), (codecs.BOM_UTF16_BE, "utf-16-be"))
 _META = re.compile(rb"<meta[^>]{0,200}?charset\s*=\s*[\"']?([A-Za-z0-9_.:-]{1,40})", re.IGNORECASE)
 _HEAD = 2048  # bytes in which an HTML page must say its character set (the standard says 1024)
@@ -111,94 +113,16 @@ def _html(raw: bytes, charset: str | None) -> str:
 
 # --- RTF ---------------------------------------------------------------------------------------------------------
 
-_TOKEN = re.compile(
-    rb"\\(?P<word>[a-zA-Z]{1,32})(?P<number>-?\d{1,10})?[ ]?|\\'(?P<hex>[0-9a-fA-F]{2})|\\(?P<sign>[^a-zA-Z])"
-    rb"|(?P<brace>[{}])|(?P<plain>[^\\{}\r\n]+)|[\r\n]+",
-    re.DOTALL,
-)
-_WORDS = {
-    b"par": "\n", b"line": "\n", b"sect": "\n", b"page": "\n", b"row": "\n", b"tab": "\t", b"cell": "\t",
-    b"emdash": "\u2014", b"endash": "\u2013", b"bullet": "\u2022", b"lquote": "\u2018", b"rquote": "\u2019",
-    b"ldblquote": "\u201c", b"rdblquote": "\u201d",
-}  # fmt: skip
-_SIGNS = {b"~": "\u00a0", b"_": "-", b"\n": "\n", b"\r": "\n", b"\\": "\\", b"{": "{", b"}": "}"}
-_NO_TEXT = frozenset(
-    b"fonttbl colortbl stylesheet info pict object header headerl headerr headerf footer footerl footerr footerf "
-    b"listtable listoverridetable rsidtbl generator themedata colorschememapping datastore fldinst".split()
-)
-
-
-class _RichText:
-    """The words of an RTF document (specification 1.9): groups, code page, Unicode, destinations without text."""
-
-    def __init__(self) -> None:
-        self.parts: list[str] = []
-        self.bytes = bytearray()
-        self.code_page = "cp1252"
-        self.skips = 0  # characters that stand in for a \\u before them
-        self.state = (False, 1)  # in a destination without text; how many characters stand in for a \\u
-        self.above: list[tuple[bool, int]] = []
-        self.starred = False
-
-    def read(self, raw: bytes) -> str:
-        if not raw.lstrip().startswith(b"{\\rtf"):
-            raise ValueError
-        for token in _TOKEN.finditer(raw):
-            self._token(token)
-        self._flush()
-        # a pair of \\u is one character beyond the basic plane; half a pair is none
-        return "".join(self.parts).encode("utf-16", "surrogatepass").decode("utf-16", "replace")
-
-    def _token(self, token: re.Match[bytes]) -> None:
-        if token["word"]:
-            self._word(token["word"], token["number"])
-        elif token["hex"]:
-            self._text(bytes.fromhex(token["hex"].decode()))
-        elif token["sign"] == b"*":
-            self.starred = True
-        elif token["sign"]:
-            self._say(_SIGNS.get(token["sign"], ""))
-        elif token["brace"] == b"{":
-            self.above.append(self.state)
-            self.skips = 0
-        elif token["brace"] and self.above:
-            self.state = self.above.pop()
-            self.skips = 0
-        elif token["plain"]:
-            self._text(token["plain"])
-
-    def _word(self, word: bytes, number: bytes | None) -> None:
-        if self.starred or word in _NO_TEXT:  # a starred destination that is not known is to be skipped
-            self.state, self.starred = (True, self.state[1]), False
-        elif word == b"u" and number:
-            self._say(chr(int(number) % 0x10000))
-            self.skips = self.state[1]
-        elif word == b"uc" and number:
-            self.state = (self.state[0], int(number))
-        elif word == b"ansicpg" and number:
-            self.code_page = codecs.lookup(f"cp{int(number)}").name
-        elif word in _WORDS:
-            self._say(_WORDS[word])
-
-    def _text(self, content: bytes) -> None:
-        kept = content[self.skips :]
-        self.skips -= len(content) - len(kept)
-        if not self.state[0]:
-            self.bytes += kept
-
-    def _say(self, text: str) -> None:
-        self._flush()
-        if not self.state[0]:
-            self.parts.append(text)
-
-    def _flush(self) -> None:
-        """Bytes are decoded together: a character of an East Asian code page takes two of them."""
-        self.parts.append(self.bytes.decode(self.code_page, "replace"))
-        self.bytes.clear()
-
 
 def _rtf(raw: bytes, _: str | None) -> str:
-    return _RichText().read(raw)
+    """RTF is ASCII that says its code pages itself. Half a pair of \\u is no character."""
+    if not raw.lstrip().startswith(b"{\\rtf"):
+        raise ValueError
+    try:
+        text: str = rtf_to_text(raw.decode("latin-1"), errors="replace")  # type: ignore[no-untyped-call]  # has no types
+    except (ArithmeticError, TypeError):  # what striprtf meets in broken RTF, beside ValueError
+        raise ValueError from None
+    return text.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
 
 
 _FORMATS: dict[str, Callable[[bytes, str | None], str]] = {

@@ -60,6 +60,8 @@ UNREAD = {
     "what is no character set": ("text/plain; charset=rot13", b64(b"CRS")),
     "half of a pair": ("text/plain; charset=raw_unicode_escape", b64(b"\\ud83d")),
     "plain text called rich": ("text/rtf", b64(b"CRS")),
+    "rich text with a number that no character has": ("text/rtf", b64(rb"{\rtf1 \u999999999999?}")),
+    "rich text with an escape without number": ("text/rtf", b64(rb"{\rtf1\uc9\u\uc a}")),
     "nothing but space": ("text/plain", b64(b" \n ")),
     "a page without words": ("text/html", b64(b"<p></p>")),
     "no data": ("text/plain", ""),
