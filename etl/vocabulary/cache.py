@@ -34,6 +34,9 @@ _FILLING = ".filling-"
 _LOADER = ("athena.py", "tables.py", "meanings.py", "preflight.py", "cache.py")
 """What decides how files become tables: a change here makes every cache anew."""
 
+_MEMORY = "750MB"
+"""What reading a release holds in memory; a whole Athena download spills the rest beside the cache."""
+
 _ROW_GROUP = 16_384
 """Rows to which one set of smallest and largest values belongs."""
 
@@ -168,7 +171,7 @@ def _fill(folders: Sequence[Path], file: Path) -> None:
     try:
         made = making / file.name
         with duckdb.connect() as connection:
-            connection.execute(f"SET temp_directory = '{_escaped(making / 'spill')}'")
+            connection.execute(f"SET temp_directory = '{_escaped(making / 'spill')}'; SET memory_limit = '{_MEMORY}'")
             connection.execute("SET preserve_insertion_order = false")
             connection.execute(f"ATTACH '{_escaped(made)}' AS made (ROW_GROUP_SIZE {_ROW_GROUP})")
             connection.execute("USE made")

@@ -21,29 +21,38 @@ def make_meanings(connection: duckdb.DuckDBPyConnection) -> None:
     concepts that it maps to (itself where it maps to none and is one), by id; value_id: what it maps to as a value;
     own_id, own_standard, own_invalid: the concept of this code that may be a target, the best if there are several.
     """
-    connection.execute(
-        f"""CREATE OR REPLACE TABLE vocab.meaning AS
-            WITH sources AS (
-              SELECT vocabulary_id, concept_code, min(concept_id) AS source_id,
-                     min((coalesce(standard_concept, '') != 'S', invalid_reason IS NOT NULL, concept_id)) AS best
-              FROM vocab.concept GROUP BY ALL),
-            mapped AS (
-              SELECT r.concept_id_1 AS source_id, min(t.concept_id) FILTER (relationship_id = 'Maps to value')
-                       AS value_id,
-                     list_sort(list(DISTINCT {{'id': t.concept_id::BIGINT, 'domain': t.domain_id}})
-                               FILTER (relationship_id = 'Maps to' AND t.standard_concept = 'S')) AS targets
-              FROM vocab.concept_relationship r
-              JOIN vocab.concept t ON t.concept_id = r.concept_id_2 AND t.invalid_reason IS NULL
-              WHERE r.invalid_reason IS NULL AND relationship_id IN ('Maps to', 'Maps to value') GROUP BY ALL)
-            SELECT {_KEY.format("s")} AS k, s.vocabulary_id, s.concept_code, s.source_id, m.value_id,
-                   CASE WHEN len(m.targets) > 0 THEN m.targets
-                        WHEN c.standard_concept = 'S' AND c.invalid_reason IS NULL
-                          THEN [{{'id': c.concept_id::BIGINT, 'domain': c.domain_id}}] END AS targets,
-                   own.concept_id AS own_id, own.standard_concept AS own_standard, own.invalid_reason AS own_invalid
-            FROM sources s JOIN vocab.concept c ON c.concept_id = s.source_id
-            JOIN vocab.concept own ON own.concept_id = s.best[3] LEFT JOIN mapped m ON m.source_id = s.source_id
-            ORDER BY k"""
+    found = connection.execute("SELECT count(*) > 1_000_000 FROM vocab.concept_relationship").fetchone()
+    parts = range(8) if found == (True,) else range(1)
+    for part in parts:  # by the first bits of the hash, so that the whole is in its order
+        made = "INSERT INTO vocab.meaning" if part else "CREATE OR REPLACE TABLE vocab.meaning AS"
+        mine = f"{_KEY.format('vocab.concept')} >> 61 = {part}" if len(parts) > 1 else "true"
+        connection.execute(f"{made} {_MEANINGS.format(key=_KEY.format('s'), mine=mine)}")
+
+
+# In parts, because lists that are being gathered cannot be spilled to the disk.
+_MEANINGS = """
+    WITH sources AS (
+        SELECT vocabulary_id, concept_code, min(concept_id) AS source_id,
+               min((coalesce(standard_concept, '') != 'S', invalid_reason IS NOT NULL, concept_id)) AS best
+        FROM vocab.concept WHERE {mine} GROUP BY ALL
+    ), mapped AS (
+        SELECT r.concept_id_1 AS source_id,
+               min(t.concept_id) FILTER (relationship_id = 'Maps to value') AS value_id,
+               list_sort(list(DISTINCT {{'id': t.concept_id::BIGINT, 'domain': t.domain_id}})
+                         FILTER (relationship_id = 'Maps to' AND t.standard_concept = 'S')) AS targets
+        FROM vocab.concept_relationship r SEMI JOIN sources ON source_id = r.concept_id_1
+        JOIN vocab.concept t ON t.concept_id = r.concept_id_2 AND t.invalid_reason IS NULL
+        WHERE r.invalid_reason IS NULL AND relationship_id IN ('Maps to', 'Maps to value') GROUP BY ALL
     )
+    SELECT {key} AS k, s.vocabulary_id, s.concept_code, s.source_id, m.value_id,
+           CASE WHEN len(m.targets) > 0 THEN m.targets
+                WHEN c.standard_concept = 'S' AND c.invalid_reason IS NULL
+                  THEN [{{'id': c.concept_id::BIGINT, 'domain': c.domain_id}}] END AS targets,
+           own.concept_id AS own_id, own.standard_concept AS own_standard, own.invalid_reason AS own_invalid
+    FROM sources s JOIN vocab.concept c ON c.concept_id = s.source_id
+    JOIN vocab.concept own ON own.concept_id = s.best[3] LEFT JOIN mapped m ON m.source_id = s.source_id
+    ORDER BY k
+"""
 
 
 def find_meanings(work: duckdb.DuckDBPyConnection, codes: str, into: str) -> None:
