@@ -17,10 +17,18 @@ from etl.store.work import insert_frame, insert_rows
 # A resource version is the same when it is the same bytes at the same place of the same file. When a run meets a file
 # twice under two names, its resources are there twice; the copy that was kept is the one to remember.
 MET = """
-SELECT resource.* EXCLUDE (file), file.sha256 AS file_sha256
-FROM led.resource JOIN led.file USING (file)
+WITH met AS (
+    SELECT resource.* EXCLUDE (file), file.sha256 AS file_sha256,
+        hash(resource.site, resource_type, fhir_id, content_hash, file.sha256, resource."at") AS place
+    FROM led.resource JOIN led.file USING (file)
+), twice AS (
+    SELECT place FROM met GROUP BY place HAVING count(*) > 1
+)
+SELECT * EXCLUDE (place) FROM met ANTI JOIN twice USING (place)
+UNION ALL
+SELECT * EXCLUDE (place) FROM met SEMI JOIN twice USING (place)
 QUALIFY row_number() OVER (
-    PARTITION BY resource.site, resource_type, fhir_id, content_hash, file.sha256, resource."at"
+    PARTITION BY site, resource_type, fhir_id, content_hash, file_sha256, "at"
     ORDER BY outcome = 'kept' DESC, outcome, reason
 ) = 1
 """
