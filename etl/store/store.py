@@ -14,8 +14,11 @@ from sqlalchemy import Table
 
 
 def new_run_id() -> str:
-    """A new run id: the time in UTC and four random bytes; sorts by time, says nothing about a patient."""
-    return f"{datetime.now(UTC):%Y%m%dT%H%M%SZ}-{secrets.token_hex(4)}"
+    """A new run id: the time in UTC and four random bytes; sorts by time, says nothing about a patient.
+
+    To the microsecond: two small builds may end within one second, and the later one must be known as such.
+    """
+    return f"{datetime.now(UTC):%Y%m%dT%H%M%S.%fZ}-{secrets.token_hex(4)}"
 
 
 def utc_now() -> datetime:

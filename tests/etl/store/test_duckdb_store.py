@@ -1,6 +1,7 @@
 """The embedded store: what only a file can meet."""
 
 import subprocess
+import time
 from collections.abc import Callable
 from pathlib import Path
 
@@ -10,7 +11,7 @@ from databases import in_another_process
 from small_build import make_work, run
 
 from etl.errors import CdmError, LockError
-from etl.store import database_path, open_store
+from etl.store import database_path, new_run_id, open_store
 from etl.store.backup import backup, restore
 
 
@@ -76,6 +77,15 @@ def test_a_folder_that_is_missing_is_made(tmp_path: Path) -> None:
     with open_store(f"duckdb:///{tmp_path}/demo/deep/omop.duckdb"):
         pass
     assert (tmp_path / "demo/deep/omop.duckdb").exists()
+
+
+def test_run_ids_sort_by_time_within_a_second() -> None:
+    ids = []
+    for _ in range(20):
+        ids.append(new_run_id())
+        time.sleep(0.001)
+    assert ids == sorted(ids)
+    assert all(len(one) <= 40 for one in ids)
 
 
 def test_a_new_file_is_its_owners_and_stays_as_the_hospital_set_it(url: str, tmp_path: Path) -> None:
