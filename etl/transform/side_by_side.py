@@ -24,12 +24,16 @@ class SideBySide:
         self._hands, self._zone = (int(found[0]), str(found[1])) if found else (1, "UTC")
 
     def each(self, items: Sequence[Item], do: Callable[[Connection, Item], Made]) -> list[Made]:
-        """What `do` gives back for each item, in their order; the first fault is raised when all have ended."""
+        """What `do` gives back for each item, in their order; the first fault is raised, and nothing more is begun."""
         if self._hands == 1 or len(items) < 2:
             return [do(self._work, item) for item in items]
         with ThreadPoolExecutor(self._hands) as pool:
             waiting = [pool.submit(self._with_own, do, item) for item in items]
-        return [one.result() for one in waiting]
+            try:
+                return [one.result() for one in waiting]
+            except BaseException:  # somebody who stops the build waits for what runs, not for what is still to come
+                pool.shutdown(wait=False, cancel_futures=True)
+                raise
 
     def _with_own(self, do: Callable[[Connection, Item], Made], item: Item) -> Made:
         with self._work.cursor() as own:

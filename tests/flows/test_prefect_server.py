@@ -29,7 +29,7 @@ from flows.run_study import run_study
 to, sample = sys.argv[1:3]
 database = f"duckdb:///{to}/omop.duckdb"
 with temporary_settings({PREFECT_FLOWS_HEARTBEAT_FREQUENCY: None}):
-    built = build_cdm(paths=[sample], database=database, reports=to, rejects=f"{to}/rejects", workers=1)
+    built = build_cdm(paths=[sample], database=database, reports=to, rejects=f"{to}/rejects", workers=2)
     done = run_study(database=database, out=f"{to}/results", settings=f"{sample}/blina.yaml", check_first=False)
     try:
         build_cdm(paths=[f"{to}/nothing-here"], database=database, reports=to)

@@ -42,3 +42,17 @@ def test_a_fault_is_raised(work: duckdb.DuckDBPyConnection) -> None:
 
     with pytest.raises(duckdb.InvalidInputException):
         SideBySide(work).each([1, 2, 3], fail)
+
+
+def test_after_a_fault_nothing_more_is_begun() -> None:
+    begun = []
+
+    def fail(connection: duckdb.DuckDBPyConnection, number: int) -> None:
+        begun.append(number)
+        connection.execute("SELECT error('no')")
+
+    with duckdb.connect(":memory:") as connection:
+        connection.execute("SET threads = 2")
+        with pytest.raises(duckdb.InvalidInputException):
+            SideBySide(connection).each(range(1000), fail)
+    assert len(begun) < 1000
