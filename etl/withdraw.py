@@ -210,6 +210,7 @@ def _move_in(made: Path, place: Path) -> None:
     """Puts the new database file in the place of the old one; its log has been worked in when the lock was taken."""
     with disk.told(place):
         place.with_name(f"{place.name}.wal").unlink(missing_ok=True)
+        made.chmod(place.stat().st_mode & 0o777)
         disk.move_in(made, place)
 
 

@@ -6,6 +6,7 @@ a run that did not reach its commit: it is removed at the next start, and its fi
 """
 
 import hashlib
+import re
 import shutil
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass, replace
@@ -16,6 +17,9 @@ import polars as pl
 from etl.errors import CdmError
 from etl.landing.answer import Landed, landed_of
 from etl.landing.files import Source, find_files
+
+_RUN = re.compile(r"\d{8}T\d{6}(\.\d{6})?Z-[0-9a-f]+")
+"""What the folder of a run is called (`etl.store.new_run_id`, also as it was before it counted microseconds)."""
 
 _FRAMES = ("files", "deleted", "counts", "ignored")
 
@@ -55,14 +59,13 @@ def sites_received(folder: Path) -> list[str]:
 
 
 def open_received(folder: Path, committed: Collection[str]) -> Received:
-    """What earlier runs landed; the folders of runs that never committed are removed."""
+    """What earlier runs landed; the folders of runs that never committed are removed, and nothing that is no run's."""
     try:
-        folder.mkdir(mode=0o700, exist_ok=True)
         runs = []
-        for path in sorted(folder.iterdir()):
+        for path in sorted(folder.iterdir()) if folder.exists() else []:
             if path.name in committed:
                 runs.append(path)
-            else:
+            elif _RUN.fullmatch(path.name):
                 shutil.rmtree(path)
     except OSError as error:
         raise CdmError(f"{folder}: what was received before cannot be read ({error.strerror})") from None
@@ -82,6 +85,7 @@ def keep(received: Received, run_id: str, landed: Landed) -> tuple[Received, Lan
     try:
         for name, frame in frames.items():
             frame.write_parquet(landed.folder / f"{name}.parquet")
+        received.folder.mkdir(mode=0o700, exist_ok=True)
         place = received.folder / run_id
         landed.folder.rename(place)
     except OSError as error:

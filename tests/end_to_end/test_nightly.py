@@ -129,7 +129,13 @@ def test_a_database_that_lost_what_it_was_built_from_is_not_built_on(hospital: H
     hospital.sends(patient("c"), weight("w"))
     hospital.sends(weight("w2", 20.0))
     landed = home_of(f"duckdb:///{hospital.database}").landed
-    first = min(landed.iterdir())
+    landed.rename(hospital.folder / "away")
+    with pytest.raises(CdmError, match="what 2 of 2 earlier runs received is missing"):
+        hospital.sends(weight("w3", 30.0))
+    assert not landed.exists()  # an empty one would catch what somebody moves back
+    (hospital.folder / "away").rename(landed)
+    (landed / "copy of somebody").mkdir()
+    first = min(landed.glob("2*"))
     first.rename(hospital.folder / "moved")
     with pytest.raises(CdmError, match="what 1 of 2 earlier runs received is missing"):
         hospital.sends(weight("w3", 30.0))
@@ -137,6 +143,7 @@ def test_a_database_that_lost_what_it_was_built_from_is_not_built_on(hospital: H
     (hospital.folder / "moved").rename(first)
     hospital.sends(weight("w4", 40.0))
     assert hospital.weights() == [12.5, 20.0, 40.0]
+    assert (landed / "copy of somebody").exists()
 
 
 def test_several_workers_change_no_row(built: Built, tmp_path: Path) -> None:
