@@ -29,7 +29,7 @@ from etl.build_report import (
     unmapped_codes,
 )
 from etl.errors import CdmError, SettingsError
-from etl.increment import Basis, Inputs, compute_changes, why_not
+from etl.increment import ENGINE, Basis, Inputs, compute_changes, why_not
 from etl.landing import Landed, Limits, Reject, RejectWriter, Source, land
 from etl.landing.leaving import find_leaving, without
 from etl.landing.received import Received, forget, keep, open_received, sites_received
@@ -96,11 +96,7 @@ def build(
     with clock("check mappings"):
         rules = load_mappings(mappings or default_mappings(), settings.policies)
         stages = compile_mappings(rules, sites)
-    with (
-        open_store(database, run_id=run_id) as store,
-        work_folder(home) as folder,
-        work_database(folder, workers) as work,
-    ):
+    with open_store(database, run_id=run_id) as store, work_folder(home) as folder:
         with RejectWriter(rejects or folder / "rejects", settings.key) as writer:
             with clock("land"):
                 earlier = open_received(place, store.run_ids())
@@ -112,39 +108,72 @@ def build(
                 fresh = land(new, folder / "landed", types, limits, writer, number, workers, cluster)
                 fresh = _without_the_withdrawn(fresh, home, settings)
                 received, fresh = keep(before, run_id, fresh)
-            create_work_schema(work)
-            with clock("load vocabulary"):
-                release = attach_vocabulary(work, [*vocabulary, shipped_folder()], home.vocabulary)
-                code_maps = load_code_maps(work, rules.folder, sites)
-                work.execute("INSERT INTO out.source_to_concept_map BY NAME FROM vocab.source_to_concept_map")
-            insert_frame(work, "led.file", received.landed.files)
-            basis = Basis(version("blina"), rules.sha, settings_hash(settings), release.fingerprint, sites)
-            job = _Job(work, store, folder, settings, rules, stages, release, received, fresh, basis, run_id, clock)
-            made = "told to" if whole or anew else _increment(job)
-            if isinstance(made, str):
-                made = _whole(job, made, anew=anew or not before.runs)
-            _write_late_rejects(work, writer)
+            given = _Given(
+                store, home, folder, settings, rules, stages, received, fresh, vocabulary, sites, run_id, clock,
+                rejects, why="told to" if whole or anew else None, begins_anew=anew or not before.runs,
+            )  # fmt: skip
+            try:
+                report = _build(given, workers, writer)
+            except duckdb.OutOfMemoryException:  # what cannot be spilled: resources of unusual size
+                progress("begin again with more memory")
+                report = _build(given, workers, writer, times=_MORE_ROOM)
         if anew:
             forget(earlier.runs)
-        return _report(job, made, code_maps, rejects)
+        return report
+
+
+_MORE_ROOM = 6
+"""Times the usual memory, for the second try of a run whose first one did not find room."""
+
+
+def _build(given: "_Given", workers: int, writer: RejectWriter, times: int = 1) -> BuildReport:
+    """Maps, derives and stores what was landed, in a work database of its own."""
+    with work_database(given.folder, workers, times) as work:
+        create_work_schema(work)
+        with given.clock("load vocabulary"):
+            release = attach_vocabulary(work, [*given.vocabulary, shipped_folder()], given.home.vocabulary)
+            code_maps = load_code_maps(work, given.rules.folder, given.sites)
+            work.execute("INSERT INTO out.source_to_concept_map BY NAME FROM vocab.source_to_concept_map")
+        insert_frame(work, "led.file", given.received.landed.files)
+        basis = Basis(
+            version("blina"), ENGINE, given.rules.sha, settings_hash(given.settings), release.fingerprint, given.sites
+        )
+        job = _Job(**vars(given), work=work, release=release, basis=basis)
+        made = given.why or _increment(job)
+        if isinstance(made, str):
+            made = _whole(job, made)
+        _write_late_rejects(work, writer)
+        return _report(job, made, code_maps)
 
 
 @dataclass(frozen=True)
-class _Job:
-    """What a build works on once its inputs are landed."""
+class _Given:
+    """What a build works on once its inputs are landed. `why` everything is to be computed; None: what changed."""
 
-    work: duckdb.DuckDBPyConnection
     store: Store
+    home: Home
     folder: Path
     settings: Settings
     rules: Mappings
     stages: Sequence[Stage]
-    release: Release
     received: Received
     fresh: Landed
-    basis: Basis
+    vocabulary: Sequence[Path]
+    sites: tuple[str, ...]
     run_id: str
     clock: Clock
+    rejects: Path | None
+    why: str | None
+    begins_anew: bool
+
+
+@dataclass(frozen=True)
+class _Job(_Given):
+    """One try to build it, in a work database."""
+
+    work: duckdb.DuckDBPyConnection
+    release: Release
+    basis: Basis
 
     def run(self, received: str, computed: str, until: date) -> Run:
         """The run as the ledger remembers it; the next one reads there on what it may build."""
@@ -191,11 +220,11 @@ def _increment(job: _Job) -> "_Made | str":
     return _Made(run, computed.done, counts, written, "changes")
 
 
-def _whole(job: _Job, why: str, *, anew: bool) -> _Made:
+def _whole(job: _Job, why: str) -> _Made:
     """Computes and writes everything received so far."""
     with job.clock("transform"):
         done = transform(job.work, job.stages, job.received.landed, job.rules, job.settings, job.clock.progress)
-    run = job.run("anew" if anew else "added", f"everything: {why}", done.data_until)
+    run = job.run("anew" if job.begins_anew else "added", f"everything: {why}", done.data_until)
     with job.clock("derive"):
         _derive(job, "out", done.data_until)
         _write_cdm_source(job, run, done.data_until)
@@ -291,7 +320,7 @@ def _rejected_now(work: duckdb.DuckDBPyConnection, fresh: Landed) -> int:
     return int(early) + (int(late[0]) if late else 0)
 
 
-def _report(job: _Job, made: _Made, code_maps: CodeMaps, rejects: Path | None) -> BuildReport:
+def _report(job: _Job, made: _Made, code_maps: CodeMaps) -> BuildReport:
     done, landed = made.done, job.fresh
     rows = rows_by_table(job.store)
     return BuildReport(
@@ -316,7 +345,7 @@ def _report(job: _Job, made: _Made, code_maps: CodeMaps, rejects: Path | None) -
         ),
         decoded=dict(landed.files.drop_nulls("decoded_from").group_by("decoded_from").len().iter_rows()),
         identifier_systems=identifier_systems(job.store, job.settings.link_persons_by),
-        rejects=rejects,
+        rejects=job.rejects,
         vocabulary_release=made.run.vocabulary_release or "",
         mapping_sha=made.run.mapping_sha,
     )

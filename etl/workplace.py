@@ -52,8 +52,10 @@ def work_folder(home: Home) -> Iterator[Path]:
         shutil.rmtree(folder, ignore_errors=True)
 
 
-_WORK_MEMORY = 400
-"""Megabytes per worker that the work database holds; the rest spills to the work folder, so that memory stays flat."""
+_WORK_MEMORY = 320
+_MORE_MEMORY = 480
+"""Megabytes that the work database holds, and for each further worker: statements side by side have buffers of their
+own. The rest spills to the work folder, so that memory stays flat."""
 
 
 _SLOW_COMPRESSION = "fsst,dict_fsst,zstd"
@@ -61,11 +63,13 @@ _SLOW_COMPRESSION = "fsst,dict_fsst,zstd"
 
 
 @contextmanager
-def work_database(folder: Path, workers: int) -> Iterator[duckdb.DuckDBPyConnection]:
+def work_database(folder: Path, workers: int, times: int = 1) -> Iterator[duckdb.DuckDBPyConnection]:
+    """An empty database in memory, which spills to the folder beyond so many `times` of what it usually holds."""
     connection = duckdb.connect(":memory:")
+    memory = times * (_WORK_MEMORY + _MORE_MEMORY * (workers - 1))
     try:
         connection.execute(
-            f"SET temp_directory = '{folder / 'spill'}'; SET memory_limit = '{_WORK_MEMORY * workers}MB'; "
+            f"SET temp_directory = '{folder / 'spill'}'; SET memory_limit = '{memory}MB'; "
             f"SET threads = {workers}; SET preserve_insertion_order = false; SET TimeZone = 'UTC'; "
             f"SET disabled_compression_methods = '{_SLOW_COMPRESSION}'"
         )

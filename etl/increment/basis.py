@@ -4,12 +4,18 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
+import duckdb
+
+ENGINE = f"duckdb {duckdb.__version__}, keys 2"
+"""What the keys of the lineage were made with: DuckDB's hash, and (the number) of what."""
+
 
 @dataclass(frozen=True)
 class Basis:
     """Everything beside the FHIR data that decides which rows come out."""
 
     software_version: str
+    engine: str
     mapping_sha: str
     settings_sha: str
     vocabulary_sha: str
@@ -37,6 +43,7 @@ def why_not(now: Basis, then: dict[str, Any] | None) -> str | None:
 def _words(names: Sequence[str]) -> list[str]:
     words = {
         "software_version": "blina",
+        "engine": "DuckDB, or the keys of the lineage",
         "mapping_sha": "the mapping",
         "settings_sha": "the settings",
         "vocabulary_sha": "the vocabulary",

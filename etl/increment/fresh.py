@@ -11,31 +11,31 @@ import polars as pl
 
 from etl.landing.lines import Line, read_lines
 from etl.store import insert_frame
+from etl.transform.stage import LINE_COLUMNS, read_landed
 
-_TABLES: Final = """
+_KEY: Final = "key BIGINT GENERATED ALWAYS AS (resource_key(site, type, id))"
+_TABLES: Final = f"""
 CREATE SCHEMA chg;
 CREATE TABLE chg.fresh (n BIGINT, site VARCHAR, type VARCHAR, id VARCHAR, url VARCHAR, version VARCHAR,
-    updated VARCHAR, hash VARCHAR, file BIGINT, "at" BIGINT);
-CREATE TABLE chg.fresh_reference (site VARCHAR, type VARCHAR, id VARCHAR, text VARCHAR);
-CREATE TABLE chg.fresh_identifier (site VARCHAR, type VARCHAR, id VARCHAR, identifier VARCHAR);
-CREATE TABLE chg.deleted (site VARCHAR, type VARCHAR, id VARCHAR);
+    updated VARCHAR, hash VARCHAR, file BIGINT, "at" BIGINT, {_KEY});
+CREATE TABLE chg.fresh_reference (site VARCHAR, type VARCHAR, id VARCHAR, text VARCHAR, {_KEY},
+    text_key BIGINT GENERATED ALWAYS AS (text_key(site, text)));
+CREATE TABLE chg.fresh_identifier (site VARCHAR, type VARCHAR, id VARCHAR, identifier VARCHAR, {_KEY});
+CREATE TABLE chg.deleted (site VARCHAR, type VARCHAR, id VARCHAR, {_KEY});
 """
-
-
 _LINE: Final = msgspec.json.Decoder(Line)
 
 
 def note_fresh(work: duckdb.DuckDBPyConnection, shards: dict[str, list[Path]], deleted: pl.DataFrame) -> None:
     """Creates `chg.fresh*` and `chg.deleted`; fills `chg.fresh` and `chg.deleted` from what a run landed."""
     work.execute(_TABLES)
-    names = ("n", "site", "type", "id", "url", "version", "updated", "hash", "file", "at")
-    rows = [
-        (one.n, one.site, kind, one.id, one.url, one.version, one.updated, one.hash, one.file, one.at)
-        for kind, paths in shards.items()
-        for path in paths
-        for one in _heads(path)
-    ]
-    _insert(work, "chg.fresh", names, rows)
+    paths = [path for listed in shards.values() for path in listed]
+    if paths:
+        lines = read_landed(paths, LINE_COLUMNS, filename=True)
+        work.execute(
+            "INSERT INTO chg.fresh BY NAME SELECT n, site, split_part(parse_filename(filename), '.', 1) AS type, id, "
+            f'url, version, updated, hash, file, "at" FROM {lines}'
+        )
     insert_frame(work, "chg.deleted", deleted.select("site", pl.col("resource_type").alias("type"), "id"))
 
 
@@ -44,7 +44,7 @@ def note_meanings(work: duckdb.DuckDBPyConnection, shards: dict[str, list[Path]]
 
     References are texts as written, whatever element they stand in; one by identifier only becomes "?identifier=…".
     """
-    found = work.execute("SELECT type, n FROM chg.fresh SEMI JOIN chg.changed USING (site, type, id)").fetchall()
+    found = work.execute("SELECT type, n FROM chg.fresh WHERE key IN (SELECT key FROM chg.changed)").fetchall()
     numbers: dict[str, list[int]] = {}
     for kind, number in found:
         numbers.setdefault(kind, []).append(number)
@@ -59,12 +59,6 @@ def note_meanings(work: duckdb.DuckDBPyConnection, shards: dict[str, list[Path]]
             identifiers += [(*key, one) for one in _identifiers(content.get("identifier"))]
     _insert(work, "chg.fresh_reference", ("site", "type", "id", "text"), references)
     _insert(work, "chg.fresh_identifier", ("site", "type", "id", "identifier"), identifiers)
-
-
-def _heads(path: Path) -> Iterator[Line]:
-    with path.open("rb") as stream:
-        for line in stream:
-            yield _LINE.decode(line)
 
 
 def reference_texts(value: Any) -> Iterator[str]:
@@ -95,7 +89,6 @@ def _identifiers(given: Any) -> list[str]:
     ]
 
 
-def _insert(work: duckdb.DuckDBPyConnection, table: str, names: Sequence[str], rows: list[tuple[Any, ...]]) -> None:
+def _insert(work: duckdb.DuckDBPyConnection, table: str, names: Sequence[str], rows: Sequence[tuple[str, ...]]) -> None:
     if rows:
-        schema = {name: pl.Int64 if name in {"n", "file", "at"} else pl.String for name in names}
-        insert_frame(work, table, pl.DataFrame(rows, schema=schema, orient="row"))
+        insert_frame(work, table, pl.DataFrame(rows, schema=dict.fromkeys(names, pl.String), orient="row"))

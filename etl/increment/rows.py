@@ -11,19 +11,22 @@ PERSON_TABLES: tuple[str, ...] = ("person", "death", *etl.cdm.EVENT_DATES)
 """What periods and eras are derived from."""
 
 _FILTER = """
-CREATE TABLE chg.numbers AS SELECT n FROM chg.versions v
-    SEMI JOIN chg.touched t ON t.site = v.site AND t.type = v.type AND t.id = v.id;
-CREATE TABLE chg.keys AS SELECT concat_ws('|', site, type, id) AS key FROM chg.touched;
+CREATE TABLE chg.numbers AS SELECT n FROM chg.versions WHERE key IN (SELECT key FROM chg.touched);
+CREATE TABLE chg.patients AS
+    SELECT DISTINCT concat_ws('|', site, fhir_id) AS patient FROM (
+        SELECT site, fhir_id, resource_key FROM old.resource WHERE resource_type = 'Patient'
+        UNION ALL SELECT site, id, key FROM chg.fresh WHERE type = 'Patient')
+    WHERE resource_key IN (SELECT key FROM chg.touched);
 CREATE TABLE chg.gone AS SELECT DISTINCT table_name, row_id FROM old.cdm_row WHERE resource_no IN (FROM chg.numbers);
 DELETE FROM lin.cdm_row WHERE resource_no NOT IN (FROM chg.numbers);
 DELETE FROM lin.resource WHERE resource_no NOT IN (FROM chg.numbers);
 DELETE FROM lin.unmapped WHERE resource_no NOT IN (FROM chg.numbers);
 DELETE FROM led.resource WHERE resource_no NOT IN (FROM chg.numbers);
 DELETE FROM lin.precision WHERE (table_name, row_id) NOT IN (SELECT (table_name, row_id) FROM lin.cdm_row);
-DELETE FROM lin.person_source WHERE (site, 'Patient', fhir_id) NOT IN (SELECT (site, type, id) FROM chg.touched);
-DELETE FROM lin.reference WHERE (site, resource_type, fhir_id) NOT IN (SELECT (site, type, id) FROM chg.touched);
-DELETE FROM lin.identifier WHERE (site, resource_type, fhir_id) NOT IN (SELECT (site, type, id) FROM chg.touched);
-DELETE FROM lin.row_of WHERE (site, resource_type, fhir_id) NOT IN (SELECT (site, type, id) FROM chg.touched);
+DELETE FROM lin.person_source WHERE concat_ws('|', site, fhir_id) NOT IN (FROM chg.patients);
+DELETE FROM lin.reference WHERE resource_key NOT IN (SELECT key FROM chg.touched);
+DELETE FROM lin.identifier WHERE resource_key NOT IN (SELECT key FROM chg.touched);
+DELETE FROM lin.row_of WHERE resource_key NOT IN (SELECT key FROM chg.touched);
 INSERT INTO led.resource BY NAME
     SELECT n AS resource_no, site, type AS resource_type, id AS fhir_id, url, version, updated, hash AS content_hash,
            file, "at", 'skipped' AS outcome, 'same content again' AS reason

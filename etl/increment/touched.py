@@ -1,6 +1,6 @@
 """Which resources a change touches, and which of the others those read.
 
-Three sets of keys (site, type, id) grow in schema `chg` of the work database: `changed` (what came, unless it says what
+Three sets of resources (key, type) grow in schema `chg` of the work database: `changed` (what came, unless it says what
 was known), `touched` (changed, and what reads from it: to be recomputed), `needed` (touched, and what it reads, so
 that the transform sees all that it would see in a whole build). Schema `old` holds what the last run left
 (`Store.opened`). Each step may add too much, never too little: what is recomputed in vain comes out the same.
@@ -21,81 +21,73 @@ from etl.transform.transform import number_rules
 _SAME_AGAIN = "same content again"
 
 # What each text may mean: full URLs (the transform's pseudo-URL of a resource that came without one included).
-_URLS = """
-    SELECT site, coalesce(url, 'urn:uuid:' || id) AS url, type, id FROM {source}
-    WHERE url IS NOT NULL OR length(id) = 36
-"""
+_URL = "text_key(site, coalesce(url, CASE WHEN length(id) = 36 THEN 'urn:uuid:' || id END))"
 
-# Views where everything received is meant: it is long, and each step looks for few of its keys.
 _CHANGED = f"""
 CREATE TABLE chg.before AS
-    SELECT o.site, o.resource_type AS type, o.fhir_id AS id, o.url, o.content_hash AS hash, o.outcome, o.reason
-    FROM old.resource o SEMI JOIN (SELECT site, type, id FROM chg.fresh UNION SELECT site, type, id FROM chg.deleted) k
-      ON k.site = o.site AND k.type = o.resource_type AND k.id = o.fhir_id;
-CREATE VIEW chg.versions AS
-    SELECT n, site, type, id, url FROM chg.fresh
-    UNION ALL SELECT resource_no, site, resource_type, fhir_id, url FROM old.resource;
-CREATE VIEW chg.urls AS {_URLS.format(source="chg.versions")};
+    SELECT resource_key AS key, site, resource_type AS type, fhir_id AS id, url, content_hash AS hash, outcome, reason
+    FROM old.resource WHERE resource_key IN (SELECT key FROM chg.fresh UNION SELECT key FROM chg.deleted);
+CREATE TABLE chg.versions AS
+    SELECT resource_no AS n, resource_key AS key, resource_type AS type, {_URL} AS text_key
+    FROM (SELECT *, fhir_id AS id FROM old.resource) UNION ALL SELECT n, key, type, {_URL} FROM chg.fresh;
 CREATE TABLE chg.new_urls AS
-    ({_URLS.format(source="chg.fresh")}) EXCEPT ({_URLS.format(source="chg.before")});
+    (SELECT key, type, {_URL} AS text_key FROM chg.fresh) EXCEPT (SELECT key, type, {_URL} FROM chg.before);
 CREATE TABLE chg.known AS
-    SELECT site, type, id, any_value(hash) AS hash FROM chg.before
+    SELECT key, any_value(hash) AS hash FROM chg.before
     WHERE outcome <> 'skipped' OR reason NOT IN ('superseded version', '{_SAME_AGAIN}', 'deleted at the source')
-    GROUP BY ALL;
+    GROUP BY key;
 CREATE TABLE chg.changed AS
-    SELECT DISTINCT site, type, id FROM chg.fresh f WHERE NOT EXISTS (
-        SELECT 1 FROM chg.known k WHERE k.site = f.site AND k.type = f.type AND k.id = f.id AND k.hash = f.hash)
-    UNION SELECT site, type, id FROM chg.new_urls
-    UNION SELECT site, type, id FROM chg.fresh WHERE file IN (
-        SELECT f.file FROM chg.fresh f JOIN chg.urls u ON u.site = f.site AND u.url = f.url
-        GROUP BY f.file, f.url HAVING count(DISTINCT (u.type, u.id)) > 1)
-    UNION SELECT site, type, id FROM chg.deleted
-        SEMI JOIN chg.before b ON b.site = deleted.site AND b.type = deleted.type AND b.id = deleted.id;
+    SELECT DISTINCT key, type FROM chg.fresh f
+        WHERE NOT EXISTS (SELECT 1 FROM chg.known k WHERE k.key = f.key AND k.hash = f.hash)
+    UNION SELECT key, type FROM chg.new_urls WHERE text_key IS NOT NULL
+    UNION SELECT key, type FROM chg.fresh WHERE file IN (
+        SELECT f.file FROM chg.fresh f JOIN chg.versions v ON v.text_key = text_key(f.site, f.url)
+        GROUP BY f.file, f.url HAVING count(DISTINCT v.key) > 1)
+    UNION SELECT key, type FROM chg.deleted WHERE key IN (SELECT key FROM chg.before);
 CREATE TABLE chg.touched AS FROM chg.changed;
 """
 
 # Texts that mean something else now, and identifiers that came or went.
 _MEANINGS = """
+CREATE VIEW chg.identifiers AS
+    SELECT resource_key AS key, site, resource_type AS type, identifier FROM old.identifier
+    UNION ALL SELECT key, site, type, identifier FROM chg.fresh_identifier;
 CREATE TABLE chg.turned_texts AS
-    SELECT site, url AS text FROM chg.new_urls
+    SELECT text_key FROM chg.new_urls
     UNION
-    SELECT r.site, r.text FROM old.reference r JOIN (
-        (SELECT site, type, id, identifier FROM chg.fresh_identifier
-         EXCEPT SELECT site, resource_type, fhir_id, identifier FROM old.identifier)
+    SELECT r.text_key FROM old.reference r JOIN (
+        (SELECT key, site, identifier FROM chg.fresh_identifier
+         EXCEPT SELECT resource_key, site, identifier FROM old.identifier)
         UNION
-        (SELECT o.site, o.resource_type, o.fhir_id, o.identifier FROM old.identifier o
-         JOIN chg.changed c ON c.site = o.site AND c.type = o.resource_type AND c.id = o.fhir_id
-         EXCEPT SELECT site, type, id, identifier FROM chg.fresh_identifier)
+        (SELECT resource_key, site, identifier FROM old.identifier WHERE resource_key IN (SELECT key FROM chg.changed)
+         EXCEPT SELECT key, site, identifier FROM chg.fresh_identifier)
     ) i ON i.site = r.site AND i.identifier = regexp_extract(r.text, '\\?identifier=(.*)$', 1)
     WHERE r.text IS NOT NULL
 """
 
 _READERS = """
-    SELECT r.site, r.resource_type, r.fhir_id FROM old.reference r
-    JOIN ({keys}) k ON k.site = r.site AND k.type = r.to_type AND k.id = r.to_id
-    WHERE r.element NOT LIKE 'back\\_%' ESCAPE '\\'
+    SELECT resource_key, resource_type FROM old.reference
+    WHERE to_key IN (SELECT key FROM ({keys})) AND NOT starts_with(element, 'back_')
 """
 
 # What a text in a fresh resource may lead to: by its form, by URL, by identifier.
 _MEANT = """
 CREATE TABLE chg.meant AS
-    SELECT DISTINCT site, type, id, reference_type(text) AS to_type, reference_id(text) AS to_id
+    SELECT DISTINCT key, type, resource_key(site, reference_type(text), reference_id(text)) AS to_key,
+           reference_type(text) AS to_type
     FROM chg.fresh_reference WHERE reference_id(text) IS NOT NULL
     UNION
-    SELECT f.site, f.type, f.id, u.type, u.id FROM chg.fresh_reference f
-    JOIN chg.urls u ON u.site = f.site AND u.url = f.text
+    SELECT f.key, f.type, v.key, v.type FROM chg.fresh_reference f JOIN chg.versions v USING (text_key)
     UNION
-    SELECT f.site, f.type, f.id, i.type, i.id FROM chg.fresh_reference f JOIN (
-        SELECT site, resource_type AS type, fhir_id AS id, identifier FROM old.identifier
-        UNION SELECT site, type, id, identifier FROM chg.fresh_identifier) i
-      ON i.site = f.site AND i.identifier = regexp_extract(f.text, '\\?identifier=(.*)$', 1)
+    SELECT f.key, f.type, i.key, i.type FROM chg.fresh_reference f
+    JOIN chg.identifiers i ON i.site = f.site AND i.identifier = regexp_extract(f.text, '\\?identifier=(.*)$', 1)
     WHERE contains(f.text, '?identifier=')
 """
 
 _TWINS = """
-    SELECT i.site, i.type, i.id FROM chg.identifiers i JOIN (
+    SELECT i.key, i.type FROM chg.identifiers i JOIN (
         SELECT DISTINCT i.site, i.type, i.identifier FROM chg.identifiers i
-        JOIN chg.{keys} t ON t.site = i.site AND t.type = i.type AND t.id = i.id) same
+        WHERE i.key IN (SELECT key FROM chg.touched)) same
       ON same.site = i.site AND same.type = i.type AND same.identifier = i.identifier
     WHERE i.type IN ({types})
 """
@@ -152,30 +144,24 @@ class Touched:
         Needs `chg.fresh_reference` and `chg.fresh_identifier` of what is changed (`note_meanings`).
         """
         work, roles = self._work, self._roles
-        work.execute(
-            """CREATE TABLE chg.identifiers AS
-               SELECT site, resource_type AS type, fhir_id AS id, identifier FROM old.identifier
-               UNION SELECT site, type, id, identifier FROM chg.fresh_identifier"""
-        )
-        work.execute(_MEANINGS)
-        work.execute(_MEANT)
+        work.execute(f"{_MEANINGS}; {_MEANT}")
         # to what refers to a Patient without a person it matters why there is none
-        came_or_went = """SELECT site, type, id FROM chg.changed EXCEPT SELECT site, type, id FROM chg.known
-                          UNION SELECT site, type, id FROM chg.deleted
-                          UNION SELECT site, type, id FROM chg.changed WHERE type = 'Patient'
-                            AND (site, id) NOT IN (SELECT (site, fhir_id) FROM old.person_source)"""
+        came_or_went = """SELECT key FROM chg.changed EXCEPT SELECT key FROM chg.known
+                          UNION SELECT key FROM chg.deleted
+                          UNION SELECT key FROM chg.changed WHERE type = 'Patient'
+                            AND key NOT IN (SELECT resource_key FROM old.person_source)"""
         self._touch(_READERS.format(keys=came_or_went))
-        self._touch(_READERS.format(keys=f"SELECT * FROM chg.changed WHERE type IN ({roles.followed})"))
+        self._touch(_READERS.format(keys=f"SELECT key FROM chg.changed WHERE type IN ({roles.followed})"))
         self._touch(
-            "SELECT r.site, r.resource_type, r.fhir_id FROM old.reference r "
-            "JOIN chg.turned_texts t ON t.site = r.site AND t.text = r.text"
+            "SELECT resource_key, resource_type FROM old.reference "
+            "WHERE text_key IN (SELECT text_key FROM chg.turned_texts)"
         )
         self._touch(
-            f"""SELECT r.site, r.to_type, r.to_id FROM old.reference r
-                JOIN chg.changed c ON c.site = r.site AND c.type = r.resource_type AND c.id = r.fhir_id
-                WHERE r.to_id IS NOT NULL AND r.resource_type IN ({roles.referrers}) AND r.element LIKE 'back%'"""
+            f"""SELECT to_key, to_type FROM old.reference
+                WHERE resource_key IN (SELECT key FROM chg.changed) AND to_key IS NOT NULL
+                  AND resource_type IN ({roles.referrers}) AND starts_with(element, 'back_')"""
         )
-        self._touch(f"SELECT site, to_type, to_id FROM chg.meant WHERE type IN ({roles.referrers})")
+        self._touch(f"SELECT to_key, to_type FROM chg.meant WHERE type IN ({roles.referrers})")
         self._settle()
 
     def widen(self) -> int:
@@ -187,7 +173,7 @@ class Touched:
         """Adds the resources from which these rules made rows of a table; `rows` is a relation with the rows."""
         rules = ", ".join(str(one) for one in rule_ids)
         self._touch(
-            f"""SELECT l.site, l.resource_type, l.fhir_id FROM old.cdm_row r
+            f"""SELECT l.resource_key, l.resource_type FROM old.cdm_row r
                 JOIN old.lineage_resource l USING (resource_no) JOIN {rows} o ON o.{etl.cdm.ROW_KEYS[table]} = r.row_id
                 WHERE r.table_name = {quote(table)} AND r.rule_id IN ({rules})"""
         )
@@ -197,8 +183,7 @@ class Touched:
         """The landed numbers of all versions of what is needed, by resource type."""
         self._find_needed()
         rows = self._work.execute(
-            "SELECT v.type, v.n FROM chg.versions v SEMI JOIN chg.needed d "
-            "ON d.site = v.site AND d.type = v.type AND d.id = v.id ORDER BY ALL"
+            "SELECT type, n FROM chg.versions WHERE key IN (SELECT key FROM chg.needed) ORDER BY ALL"
         ).fetchnumpy()
         kinds, numbers = np.asarray(rows["type"], dtype=object), np.asarray(rows["n"], dtype=np.int64)
         return {str(kind): numbers[kinds == kind] for kind in sorted(set(kinds))}
@@ -211,8 +196,7 @@ class Touched:
         """Adds keys to a set, and gives back how many are new; what never came has no version that could be read."""
         added = self._work.execute(
             f"""INSERT INTO chg.{name}
-                SELECT DISTINCT k.* FROM ({keys}) k(site, type, id)
-                ANTI JOIN chg.{name} t ON t.site = k.site AND t.type = k.type AND t.id = k.id"""
+                SELECT DISTINCT k.* FROM ({keys}) k(key, type) ANTI JOIN chg.{name} t ON t.key = k.key"""
         ).fetchone()
         return int(added[0]) if added else 0
 
@@ -222,8 +206,8 @@ class Touched:
         The other records of a Patient, resources with the same business identifier (one of them counts), resources
         that wrote the same row, and Patients with a row that bears the day of the last visit.
         """
-        patients = "SELECT * FROM chg.touched WHERE type = 'Patient'"
-        twins = _TWINS.format(keys="touched", types=self._twin_types)
+        patients = "SELECT key FROM chg.touched WHERE type = 'Patient'"
+        twins = _TWINS.format(types=self._twin_types)
         total = 0
         while added := self._touch(
             f"{_RECORDS.format(keys=patients)} UNION {twins} UNION {_SAME_ROW} UNION {self._dated}"
@@ -245,119 +229,100 @@ class Touched:
             pass
 
 
-_NEEDED_PATIENTS = "SELECT * FROM chg.needed WHERE type = 'Patient'"
+_NEEDED_PATIENTS = "SELECT key FROM chg.needed WHERE type = 'Patient'"
 
 _RECORDS = """
-    SELECT o.site, 'Patient', o.fhir_id FROM old.person_source o JOIN (
-        SELECT s.person_id FROM old.person_source s JOIN ({keys}) k ON k.site = s.site AND k.id = s.fhir_id) p
-      USING (person_id)
-    UNION SELECT r.site, 'Patient', r.to_id FROM old.reference r JOIN ({keys}) k ON k.site = r.site AND k.id = r.fhir_id
-      WHERE r.resource_type = 'Patient' AND r.to_type = 'Patient'
-    UNION SELECT r.site, 'Patient', r.fhir_id FROM old.reference r JOIN ({keys}) k ON k.site = r.site AND k.id = r.to_id
-      WHERE r.resource_type = 'Patient' AND r.to_type = 'Patient'
-    UNION SELECT m.site, 'Patient', m.to_id FROM chg.meant m JOIN ({keys}) k ON k.site = m.site AND k.id = m.id
-      WHERE m.type = 'Patient' AND m.to_type = 'Patient'
-    UNION SELECT m.site, 'Patient', m.id FROM chg.meant m JOIN ({keys}) k ON k.site = m.site AND k.id = m.to_id
-      WHERE m.type = 'Patient' AND m.to_type = 'Patient'
+    SELECT resource_key, 'Patient' FROM old.person_source WHERE person_id IN (
+        SELECT person_id FROM old.person_source WHERE resource_key IN ({keys}))
+    UNION SELECT unnest([resource_key, to_key]), 'Patient' FROM old.reference
+      WHERE resource_type = 'Patient' AND to_type = 'Patient' AND (resource_key IN ({keys}) OR to_key IN ({keys}))
+    UNION SELECT unnest([key, to_key]), 'Patient' FROM chg.meant
+      WHERE type = 'Patient' AND to_type = 'Patient' AND (key IN ({keys}) OR to_key IN ({keys}))
 """
 
 _FORWARD = """
-    SELECT r.site, r.to_type, r.to_id FROM old.reference r
-    JOIN {own} k ON k.site = r.site AND k.type = r.resource_type AND k.id = r.fhir_id
-    WHERE r.to_id IS NOT NULL AND NOT starts_with(r.element, 'back_') AND {kinds}
+    SELECT r.to_key, r.to_type FROM old.reference r
+    WHERE r.resource_key IN (SELECT key FROM {own}) AND r.to_key IS NOT NULL AND NOT starts_with(r.element, 'back_')
+      AND {kinds}
     UNION
-    SELECT m.site, m.to_type, m.to_id FROM chg.meant m
-    JOIN {own} k ON k.site = m.site AND k.type = m.type AND k.id = m.id
+    SELECT m.to_key, m.to_type FROM chg.meant m WHERE m.key IN (SELECT key FROM {own})
 """
 
 # Reports that refer to a touched observation: it may take its specimen from them.
 _REFERRERS = """
-    SELECT r.site, r.resource_type, r.fhir_id FROM old.reference r
-    JOIN chg.touched k ON k.site = r.site AND k.type = r.to_type AND k.id = r.to_id
-    WHERE starts_with(r.element, 'back_')
+    SELECT resource_key, resource_type FROM old.reference
+    WHERE to_key IN (SELECT key FROM chg.touched) AND starts_with(element, 'back_')
 """
 
 # All visits of a touched Patient: one of them is the last.
 _VISITS = """
-    SELECT r.site, r.resource_type, r.fhir_id FROM old.reference r
-    JOIN chg.touched k ON k.site = r.site AND k.type = r.to_type AND k.id = r.to_id
-    WHERE r.to_type = 'Patient' AND r.resource_type IN ({visits})
+    SELECT resource_key, resource_type FROM old.reference
+    WHERE to_type = 'Patient' AND resource_type IN ({visits}) AND to_key IN (SELECT key FROM chg.touched)
     UNION
-    SELECT m.site, m.type, m.id FROM chg.meant m
-    JOIN chg.touched k ON k.site = m.site AND k.type = m.to_type AND k.id = m.to_id
-    WHERE m.to_type = 'Patient' AND m.type IN ({visits})
+    SELECT key, type FROM chg.meant
+    WHERE to_type = 'Patient' AND type IN ({visits}) AND to_key IN (SELECT key FROM chg.touched)
 """
 
 # The Patients of touched visits: then, by what came, and (after a transform) now.
 _VISITED = """
-    SELECT r.site, r.to_id AS id FROM old.reference r
-    JOIN chg.touched t ON t.site = r.site AND t.type = r.resource_type AND t.id = r.fhir_id
-    WHERE t.type IN ({visits}) AND r.to_type = 'Patient'
-    UNION
-    SELECT m.site, m.to_id FROM chg.meant m JOIN chg.touched t ON t.site = m.site AND t.type = m.type AND t.id = m.id
-    WHERE t.type IN ({visits}) AND m.to_type = 'Patient'
-    UNION
-    SELECT r.site, r.to_id FROM lin.reference r
-    JOIN chg.touched t ON t.site = r.site AND t.type = r.resource_type AND t.id = r.fhir_id
-    WHERE t.type IN ({visits}) AND r.to_type = 'Patient'
+    SELECT to_key FROM (
+        SELECT resource_key AS key, to_key, resource_type AS type, to_type FROM old.reference
+        UNION ALL SELECT key, to_key, type, to_type FROM chg.meant
+        UNION ALL SELECT resource_key, to_key, resource_type, to_type FROM lin.reference)
+    WHERE type IN ({visits}) AND to_type = 'Patient' AND key IN (SELECT key FROM chg.touched)
 """
 
 # All records of these persons from which a rule made rows that bear the day of the last visit.
 _DATED = """
-    SELECT l.site, l.resource_type, l.fhir_id FROM old.cdm_row c JOIN old.lineage_resource l USING (resource_no)
-    JOIN ({records}) p(site, type, id) ON p.site = l.site AND p.type = l.resource_type AND p.id = l.fhir_id
-    WHERE c.rule_id IN ({rules})
+    SELECT l.resource_key, l.resource_type FROM old.cdm_row c JOIN old.lineage_resource l USING (resource_no)
+    WHERE c.rule_id IN ({rules}) AND l.resource_key IN (SELECT key FROM ({records}) p(key, type))
 """
 
 # Deaths have no key of their own: two resources may tell of the same one.
 _SAME_ROW = """
-    SELECT o.site, o.resource_type, o.fhir_id FROM old.cdm_row c JOIN old.lineage_resource o USING (resource_no)
-    JOIN (SELECT row_id FROM old.cdm_row r JOIN old.lineage_resource l USING (resource_no)
-          JOIN chg.touched t ON t.site = l.site AND t.type = l.resource_type AND t.id = l.fhir_id
-          WHERE r.table_name = 'death') same ON same.row_id = c.row_id
-    WHERE c.table_name = 'death'
+    SELECT o.resource_key, o.resource_type FROM old.cdm_row c JOIN old.lineage_resource o USING (resource_no)
+    WHERE c.table_name = 'death' AND c.row_id IN (
+        SELECT row_id FROM old.cdm_row r JOIN old.lineage_resource l USING (resource_no)
+        WHERE r.table_name = 'death' AND l.resource_key IN (SELECT key FROM chg.touched))
 """
 
 # Everything that answers to a text which a needed resource wrote: whether it means one thing only must be seen. Of a
 # report that is needed for some of its observations, the texts that may mean those.
 _SAME_TEXT = """
-    SELECT u.site, u.type, u.id FROM chg.urls u JOIN (
-        SELECT r.site, r.text FROM old.reference r
-        JOIN chg.needed k ON k.site = r.site AND k.type = r.resource_type AND k.id = r.fhir_id
-        WHERE r.text IS NOT NULL AND (NOT starts_with(r.element, 'back_')
-            OR (r.site, r.resource_type, r.fhir_id) IN (SELECT (site, type, id) FROM chg.touched)
-            OR (r.site, r.text) IN (SELECT (o.site, o.url) FROM chg.urls o SEMI JOIN chg.touched t
-                                    ON t.site = o.site AND t.type = o.type AND t.id = o.id))
-        UNION SELECT f.site, f.text FROM chg.fresh_reference f) t ON t.site = u.site AND t.text = u.url
+    SELECT key, type FROM chg.versions WHERE text_key IN (
+        SELECT r.text_key FROM old.reference r
+        WHERE r.resource_key IN (SELECT key FROM chg.needed) AND (NOT starts_with(r.element, 'back_')
+            OR r.resource_key IN (SELECT key FROM chg.touched)
+            OR r.text_key IN (SELECT text_key FROM chg.versions WHERE key IN (SELECT key FROM chg.touched)))
+        UNION SELECT text_key FROM chg.fresh_reference)
     UNION
-    SELECT i.site, i.type, i.id FROM chg.identifiers i JOIN (
+    SELECT i.key, i.type FROM chg.identifiers i JOIN (
         SELECT r.site, regexp_extract(r.text, '\\?identifier=(.*)$', 1) AS identifier FROM old.reference r
-        JOIN chg.needed k ON k.site = r.site AND k.type = r.resource_type AND k.id = r.fhir_id
-        WHERE contains(r.text, '?identifier=')) t ON t.site = i.site AND t.identifier = i.identifier
+        WHERE contains(r.text, '?identifier=') AND r.resource_key IN (SELECT key FROM chg.needed)) t
+      ON t.site = i.site AND t.identifier = i.identifier
 """
 
 # Touched resources that mean another row now, patients that are another person, persons born on another day.
 _OTHERWISE = """
     WITH mine AS (
-        SELECT r.* FROM old.row_of r JOIN chg.touched t
-          ON t.site = r.site AND t.type = r.resource_type AND t.id = r.fhir_id
+        SELECT * FROM old.row_of WHERE resource_key IN (SELECT key FROM chg.touched)
     ), now AS (
-        SELECT r.* FROM lin.row_of r JOIN chg.touched t
-          ON t.site = r.site AND t.type = r.resource_type AND t.id = r.fhir_id
+        SELECT * FROM lin.row_of WHERE resource_key IN (SELECT key FROM chg.touched)
     ), persons_then AS (
-        SELECT s.site, s.fhir_id, s.person_id, s.canonical, p.year_of_birth, p.month_of_birth, p.day_of_birth
-        FROM old.person_source s JOIN chg.touched t ON t.type = 'Patient' AND t.site = s.site AND t.id = s.fhir_id
-        LEFT JOIN old.person p USING (person_id)
+        SELECT s.resource_key, s.person_id, s.canonical, p.year_of_birth, p.month_of_birth, p.day_of_birth
+        FROM old.person_source s LEFT JOIN old.person p USING (person_id)
+        WHERE s.resource_key IN (SELECT key FROM chg.touched)
     ), persons_now AS (
-        SELECT s.site, s.fhir_id, s.person_id, s.canonical, p.year_of_birth, p.month_of_birth, p.day_of_birth
-        FROM lin.person_source s JOIN chg.touched t ON t.type = 'Patient' AND t.site = s.site AND t.id = s.fhir_id
-        LEFT JOIN out.person p USING (person_id)
+        SELECT resource_key(s.site, 'Patient', s.fhir_id) AS resource_key,
+               s.person_id, s.canonical, p.year_of_birth, p.month_of_birth, p.day_of_birth
+        FROM lin.person_source s LEFT JOIN out.person p USING (person_id)
+        WHERE resource_key(s.site, 'Patient', s.fhir_id) IN (SELECT key FROM chg.touched)
     )
-    SELECT DISTINCT site, resource_type AS type, fhir_id AS id
-    FROM ((FROM mine EXCEPT FROM now) UNION ALL (FROM now EXCEPT FROM mine))
-    UNION
-    SELECT DISTINCT site, 'Patient', fhir_id
-    FROM ((FROM persons_then EXCEPT FROM persons_now) UNION ALL (FROM persons_now EXCEPT FROM persons_then))
+    SELECT DISTINCT resource_key AS key FROM (
+        SELECT resource_key FROM ((FROM mine EXCEPT FROM now) UNION ALL (FROM now EXCEPT FROM mine))
+        UNION ALL
+        SELECT resource_key FROM ((FROM persons_then EXCEPT FROM persons_now)
+                                  UNION ALL (FROM persons_now EXCEPT FROM persons_then)))
 """
 
 

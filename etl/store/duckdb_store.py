@@ -88,10 +88,9 @@ class DuckDBStore:
             path = str(self.path).replace("'", "''")
             self._patiently(lambda: work.execute(f"ATTACH '{path}' AS {_OLD} (READ_ONLY)"))
             work.execute("CREATE SCHEMA old")
-            work.execute(f"CREATE VIEW old.resource AS FROM {_OLD}.ledger.resource WHERE {old.THAT_COUNT}")
-            work.execute(f"CREATE VIEW old.person AS FROM {_OLD}.cdm.person")
-            for name, known_as in old.LINEAGE.items():
-                work.execute(f'CREATE VIEW old.{known_as} AS FROM {_OLD}.lineage."{name}"')
+            views = [old.view("resource", f"{_OLD}.ledger.resource"), old.view("person", f"{_OLD}.cdm.person")]
+            views += [old.view(known_as, f'{_OLD}.lineage."{name}"') for name, known_as in old.LINEAGE.items()]
+            work.execute("; ".join(views))
         # What is computed here is no reading of the file: its errors, which may quote a value, are not told as such.
         try:
             yield

@@ -1,7 +1,7 @@
 """The rows of an increment in the place of the old ones, in DuckDB: what `DuckDBStore.apply` does in its transaction.
 
 `chg.gone` names the old rows of the CDM (table_name, row_id), `chg.numbers` the landed numbers of what is touched,
-`chg.keys` its keys ("site|type|id"), `chg.persons` whose derived rows are made anew.
+`chg.touched` its keys, `chg.patients` the Patients of it ("site|id"), `chg.persons` whose derived rows are made anew.
 """
 
 from collections.abc import Iterator, Sequence
@@ -25,9 +25,9 @@ LINEAGE: dict[str, str] = {
     "unmapped": "resource_no IN (SELECT n FROM {chg}numbers)",
     "reference": "resource_no IN (SELECT n FROM {chg}numbers)",
     "precision": "concat_ws('|', table_name, row_id) IN (SELECT concat_ws('|', table_name, row_id) FROM {chg}gone)",
-    "person_source": "concat_ws('|', site, 'Patient', fhir_id) IN (SELECT key FROM {chg}keys)",
-    "identifier": "concat_ws('|', site, resource_type, fhir_id) IN (SELECT key FROM {chg}keys)",
-    "row_of": "concat_ws('|', site, resource_type, fhir_id) IN (SELECT key FROM {chg}keys)",
+    "person_source": "concat_ws('|', site, fhir_id) IN (SELECT patient FROM {chg}patients)",
+    "identifier": "resource_key IN (SELECT key FROM {chg}touched)",
+    "row_of": "resource_key IN (SELECT key FROM {chg}touched)",
 }
 """Which rows of the lineage go; those of schema `lin` come in their place. `{chg}` stands before the sets' names."""
 
@@ -35,7 +35,8 @@ SETS: dict[str, str] = {
     "gone": "SELECT table_name, row_id FROM chg.gone",
     "numbers": "SELECT n FROM chg.numbers",
     "persons": "SELECT person_id FROM chg.persons",
-    "keys": "SELECT key FROM chg.keys",
+    "touched": "SELECT key FROM chg.touched",
+    "patients": "SELECT patient FROM chg.patients",
 }
 """The sets that the conditions read, as queries on the work database."""
 

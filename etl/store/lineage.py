@@ -79,20 +79,25 @@ reference = Table(
     Column("resource_no", BigInteger, nullable=False),
     Column("site", String(50), nullable=False),
     Column("resource_type", String(64), nullable=False),
-    Column("fhir_id", Text, nullable=False),
+    Column("resource_key", BigInteger, nullable=False),
     Column("element", String(100), nullable=False),
     Column("to_type", String(64)),  # NULL: pending, nothing that came so far answers to the text
-    Column("to_id", Text),
-    Column("text", Text),  # as written, where it is not "Type/id"
+    Column("to_key", BigInteger),
+    Column("text_key", BigInteger),  # NULL where it was found the other way round (`referred_by`)
+    Column("text", Text),  # as written, of what is pending or names an identifier
 )
-"""What the newest version of each resource refers to: a change of the target may change the row of the source."""
+"""What the newest version of each resource refers to: a change of the target may change the row of the source.
+
+Resources and texts are known by keys (macros `resource_key` and `text_key` of the transform): numbers are found,
+compared and kept in a fraction of the time and place of texts. `ledger.resource` says what they stand for.
+"""
 
 identifier = Table(
     "identifier",
     METADATA,
+    Column("resource_key", BigInteger, nullable=False),
     Column("site", String(50), nullable=False),
     Column("resource_type", String(64), nullable=False),
-    Column("fhir_id", Text, nullable=False),
     Column("identifier", Text, nullable=False),  # system|value
 )
 """The identifiers of the newest version of each resource: conditional references and duplicates are found by them."""
@@ -101,9 +106,7 @@ row_of = Table(
     "row_of",
     METADATA,
     Column("table_name", String(64), nullable=False),
-    Column("site", String(50), nullable=False),
-    Column("resource_type", String(64), nullable=False),
-    Column("fhir_id", Text, nullable=False),
+    Column("resource_key", BigInteger, nullable=False),
     Column("row_id", BigInteger, nullable=False),
 )
 """The row that a reference to a resource means, by table."""

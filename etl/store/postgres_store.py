@@ -90,8 +90,7 @@ class PostgresStore:
         with translated(self.url):
             for place, known_as in copies:
                 there.copy(work, place, into=("old", f"all_{known_as}"))
-                condition = old.THAT_COUNT if known_as == "resource" else "true"
-                work.execute(f"CREATE VIEW old.{known_as} AS FROM old.all_{known_as} WHERE {condition}")
+                work.execute(old.view(known_as, f"old.all_{known_as}"))
         try:
             yield
         finally:

@@ -177,7 +177,7 @@ def count_unresolved(work: duckdb.DuckDBPyConnection, stages: Sequence[Stage]) -
         if pairs:
             listed = ", ".join(
                 f"{{'element': {quote(name)}, 'table_name': {quote(table)}, 'said': \"r_{name}\" IS NOT NULL, "
-                f"'type': \"rt_{name}\", 'id': \"ri_{name}\"}}"
+                f"'key': \"rk_{name}\"}}"
                 for name, table in pairs
             )
             sources.append(
@@ -186,12 +186,11 @@ def count_unresolved(work: duckdb.DuckDBPyConnection, stages: Sequence[Stage]) -
             )
     nothing = (
         "SELECT NULL::VARCHAR AS site, NULL::VARCHAR AS resource_type, {'element': NULL::VARCHAR, 'table_name': "
-        "NULL::VARCHAR, 'said': false, 'type': NULL::VARCHAR, 'id': NULL::VARCHAR} AS o WHERE false"
+        "NULL::VARCHAR, 'said': false, 'key': NULL::BIGINT} AS o WHERE false"
     )
     return work.execute(
         f"""SELECT s.site, s.resource_type, s.o.element AS element, count(*) AS n
             FROM (SELECT * FROM ({" UNION ALL ".join(sources) or nothing}) WHERE o.said) s
-            LEFT JOIN stage.ids i ON i.table_name = s.o.table_name AND i.site = s.site AND i.type = s.o.type
-              AND i.id = s.o.id
+            LEFT JOIN stage.ids i ON i.table_name = s.o.table_name AND i.key = s.o.key
             WHERE i.row_id IS NULL GROUP BY ALL ORDER BY ALL"""
     ).pl()

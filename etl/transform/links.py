@@ -23,33 +23,40 @@ def note_links(work: duckdb.DuckDBPyConnection, stages: Sequence[Stage]) -> None
     if references:
         work.execute(f"INSERT INTO lin.reference {' UNION ALL '.join(references)}")
     identifiers = [
-        f"SELECT site, {quote(stage.resource)}, id, unnest(ids) FROM {stage.read} WHERE newest"
+        f"SELECT {_own(stage)}, site, {quote(stage.resource)}, unnest(ids) FROM {stage.read} WHERE newest"
         for stage in stages
         if "ids" in stage.plan.expressions
     ]
     if identifiers:
         work.execute(f"INSERT INTO lin.identifier {' UNION ALL '.join(identifiers)}")
-    work.execute("INSERT INTO lin.row_of SELECT table_name, site, type, id, row_id FROM stage.ids")
+    work.execute("INSERT INTO lin.row_of SELECT table_name, key, row_id FROM stage.ids")
+
+
+def _own(stage: Stage) -> str:
+    """SQL of a resource's own key."""
+    return f"resource_key(site, {quote(stage.resource)}, id)"
 
 
 def _references(stage: Stage) -> list[str]:
-    """SELECTs of what a type refers to: where to, and the text where it is no plain "Type/id"."""
+    """SELECTs of what a type refers to: where to, and by which text."""
     found = []
     single = []
     for one in stage.plan.references.values():
-        to, text = (f'"rt_{one.name}"', f'"ri_{one.name}"'), f'"{one.column}"'
+        kind, key, text = f'"rt_{one.name}"', f'"rk_{one.name}"', f'"{one.column}"'
         if one.name in stage.plan.referrals:
-            said, told = f'"ri_{one.name}" IS NOT NULL', "NULL"
+            said, told = f"{key} IS NOT NULL", "'text_key': NULL, 'text': NULL"
         else:
             said = f"NOT starts_with({text}, '#')"  # contained: part of itself
-            told = _unless_plain(text, *to)
-        parts = f"'element': {quote(one.name)}, 'type': {to[0]}, 'id': {to[1]}, 'text': {told}"
-        single.append(f"CASE WHEN {said} THEN {{{parts}}} END")
+            text_key, kept = _told(text, key)
+            told = f"'text_key': {text_key}, 'text': {kept}"
+        single.append(
+            f"CASE WHEN {said} THEN {{'element': {quote(one.name)}, 'type': {kind}, 'key': {key}, {told}}} END"
+        )
     if single:  # in one pass: a SELECT for each reference would join the two tables of the type as often
         found.append(
-            f"SELECT n, site, {quote(stage.resource)}, id, one.element, one.type, one.id, one.text "
-            f"FROM (SELECT n, site, id, unnest([{', '.join(single)}]) AS one FROM {stage.table} WHERE newest) "
-            "WHERE one IS NOT NULL"
+            f"SELECT n, site, {quote(stage.resource)}, own, one.element, one.type, one.key, one.text_key, one.text "
+            f"FROM (SELECT n, site, {_own(stage)} AS own, unnest([{', '.join(single)}]) AS one FROM {stage.table} "
+            "WHERE newest) WHERE one IS NOT NULL"
         )
     for name in stage.plan.expressions:
         if name.startswith("back_"):
@@ -61,14 +68,18 @@ def _references(stage: Stage) -> list[str]:
 
 def _many(stage: Stage, element: str, texts: str) -> str:
     """A SELECT of a list of reference texts; the resource that a full URL means is looked up."""
+    text_key, kept = _told("t", "key")
     return (
-        f"SELECT s.n, s.site, {quote(stage.resource)}, s.id, {quote(element)}, coalesce(reference_type(t), u.type), "
-        f"coalesce(reference_id(t), u.id), {_unless_plain('t', 'reference_type(t)', 'reference_id(t)')} "
-        f"FROM (SELECT n, site, id, unnest({texts}) AS t FROM {stage.read} WHERE newest) s "
-        "LEFT JOIN stage.urls u ON u.site = s.site AND u.url = t"
+        f"SELECT n, site, {quote(stage.resource)}, own, {quote(element)}, type, key, {text_key}, {kept} FROM ("
+        "SELECT s.*, coalesce(reference_type(t), u.type) AS type, "
+        "resource_key(s.site, coalesce(reference_type(t), u.type), coalesce(reference_id(t), u.id)) AS key "
+        f"FROM (SELECT n, site, {_own(stage)} AS own, unnest({texts}) AS t FROM {stage.read} WHERE newest) s "
+        "LEFT JOIN stage.urls u ON u.site = s.site AND u.url = t)"
     )
 
 
-def _unless_plain(text: str, kind: str, one: str) -> str:
-    """SQL of a reference's text, NULL where it ends in the "Type/id" that it means."""
-    return f"CASE WHEN ends_with({text}, {kind} || '/' || {one}) THEN NULL ELSE {text} END"
+def _told(text: str, key: str) -> tuple[str, str]:
+    """SQL of the key of a reference's text; and of the text itself where that is needed: nothing answers to it yet, or
+    it names an identifier.
+    """
+    return f"text_key(site, {text})", f"CASE WHEN {key} IS NULL OR contains({text}, '?identifier=') THEN {text} END"

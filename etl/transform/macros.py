@@ -1,4 +1,4 @@
-"""SQL functions that every transform uses: FHIR dates in a site's time zone, and the keys of rows.
+"""SQL functions that every transform uses: FHIR dates in a site's time zone, the keys of rows and of resources.
 
 A FHIR date says how precise it is by its length. A partial date becomes the first day of its period (DECISIONS 40); an
 instant is converted to the site's zone before its day is taken; a time without offset is read in the site's zone; a
@@ -16,33 +16,39 @@ from etl.sql import quote
 from etl.transform.attachment_text import text_of_attachments
 
 _MACROS = (
-    """CREATE OR REPLACE MACRO fhir_local(s, zone) AS
+    """CREATE MACRO IF NOT EXISTS fhir_local(s, zone) AS
          CASE WHEN length(s) <= 10 THEN NULL
               WHEN right(s, 1) IN ('Z', 'z') OR left(right(s, 6), 1) IN ('+', '-')
                 THEN time_in(zone, coalesce(TRY_CAST(s AS TIMESTAMPTZ),
                                             TRY_CAST(replace(s, ':60', ':59') AS TIMESTAMPTZ)))
               ELSE coalesce(TRY_CAST(s AS TIMESTAMP), TRY_CAST(replace(s, ':60', ':59') AS TIMESTAMP)) END""",
-    """CREATE OR REPLACE MACRO fhir_date(s, zone) AS
+    """CREATE MACRO IF NOT EXISTS fhir_date(s, zone) AS
          CASE length(s) WHEN 10 THEN TRY_CAST(s AS DATE)
                         WHEN 7 THEN TRY_CAST(s || '-01' AS DATE)
                         WHEN 4 THEN TRY_CAST(s || '-01-01' AS DATE)
                         ELSE CAST(fhir_local(s, zone) AS DATE) END""",
-    """CREATE OR REPLACE MACRO fhir_datetime(s, zone) AS fhir_local(s, zone)""",
-    """CREATE OR REPLACE MACRO fhir_midnight(s, zone) AS
+    """CREATE MACRO IF NOT EXISTS fhir_datetime(s, zone) AS fhir_local(s, zone)""",
+    """CREATE MACRO IF NOT EXISTS fhir_midnight(s, zone) AS
          CASE WHEN length(s) = 10 THEN TRY_CAST(s AS TIMESTAMP) END""",
-    """CREATE OR REPLACE MACRO fhir_without_zone(s) AS
+    """CREATE MACRO IF NOT EXISTS fhir_without_zone(s) AS
          length(s) > 10 AND s[-1] NOT IN ('Z', 'z') AND s[-6] NOT IN ('+', '-')""",
-    """CREATE OR REPLACE MACRO fhir_precision(s, zone) AS
+    """CREATE MACRO IF NOT EXISTS fhir_precision(s, zone) AS
          CASE WHEN s IS NULL THEN NULL
               ELSE CASE length(s) WHEN 4 THEN 'year' WHEN 7 THEN 'month' WHEN 10 THEN 'day'
                                   ELSE if(fhir_without_zone(s), 'no zone', 'second') END END""",
-    "CREATE OR REPLACE MACRO fhir_year(s, zone) AS TRY_CAST(s[1:4] AS INTEGER)",
-    "CREATE OR REPLACE MACRO fhir_month(s, zone) AS TRY_CAST(s[6:7] AS INTEGER)",
-    "CREATE OR REPLACE MACRO fhir_day(s, zone) AS TRY_CAST(s[9:10] AS INTEGER)",
-    """CREATE OR REPLACE MACRO reference_type(s) AS CASE WHEN contains(s, '/') THEN
+    "CREATE MACRO IF NOT EXISTS fhir_year(s, zone) AS TRY_CAST(s[1:4] AS INTEGER)",
+    "CREATE MACRO IF NOT EXISTS fhir_month(s, zone) AS TRY_CAST(s[6:7] AS INTEGER)",
+    "CREATE MACRO IF NOT EXISTS fhir_day(s, zone) AS TRY_CAST(s[9:10] AS INTEGER)",
+    """CREATE MACRO IF NOT EXISTS reference_type(s) AS CASE WHEN contains(s, '/') THEN
          nullif(regexp_extract(s, '(?:^|/)([A-Z][A-Za-z]+)/[A-Za-z0-9.\\-]{1,64}(?:/_history/[^/]+)?$', 1), '') END""",
-    """CREATE OR REPLACE MACRO reference_id(s) AS CASE WHEN contains(s, '/') THEN
+    """CREATE MACRO IF NOT EXISTS reference_id(s) AS CASE WHEN contains(s, '/') THEN
          nullif(regexp_extract(s, '(?:^|/)[A-Z][A-Za-z]+/([A-Za-z0-9.\\-]{1,64})(?:/_history/[^/]+)?$', 1), '') END""",
+    # A number in the place of three texts, by which references are joined and kept. Other versions of DuckDB may hash
+    # otherwise, so a database remembers with which one it was made (`etl.increment.basis`).
+    """CREATE MACRO IF NOT EXISTS resource_key(site, kind, id) AS
+         CASE WHEN id IS NOT NULL THEN (hash(site, kind, id) >> 1)::BIGINT END""",
+    """CREATE MACRO IF NOT EXISTS text_key(site, said) AS
+         CASE WHEN said IS NOT NULL THEN (hash(site, said) >> 1)::BIGINT END""",
 )
 
 
@@ -74,10 +80,9 @@ def create_macros(work: duckdb.DuckDBPyConnection, key: str, zones: Collection[s
         work.create_function(
             "attachment_text", text_of_attachments, ["VARCHAR[]", "VARCHAR[]"], "VARCHAR", null_handling=SPECIAL
         )
-    for macro in (_time_in(zones), *_MACROS):
-        work.execute(macro)
     # 63 bits, positive; keyed, so that ids cannot be made from known FHIR ids without the secret (f2o-021).
-    work.execute(
+    row_key = (
         "CREATE OR REPLACE MACRO row_key(site, kind, id, rule, slot) AS "
         f"(md5_number_lower(concat_ws('|', {quote(key)}, site, kind, id, rule, slot)) >> 1)::BIGINT"
     )
+    work.execute("; ".join([_time_in(zones), *_MACROS, row_key]))

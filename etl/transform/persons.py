@@ -15,7 +15,7 @@ from etl.transform.stage import Stage
 
 
 def map_persons(work: duckdb.DuckDBPyConnection, stages: Sequence[Stage], link_systems: Sequence[str]) -> None:
-    """Fills `stage.person_map` (site, id, person_id, canonical) and `lin.person_source`.
+    """Fills `stage.person_map` (site, id, key, person_id, canonical) and `lin.person_source`.
 
     Patients that a rule skips or the source deleted stand in the map without a person (`left_out`): what refers to them
     is skipped, too.
@@ -23,7 +23,8 @@ def map_persons(work: duckdb.DuckDBPyConnection, stages: Sequence[Stage], link_s
     """
     work.execute(
         "CREATE TABLE stage.person_map (site VARCHAR, id VARCHAR, canonical_site VARCHAR, canonical_id VARCHAR, "
-        "person_id BIGINT, canonical BOOLEAN, left_out BOOLEAN)"
+        "person_id BIGINT, canonical BOOLEAN, left_out BOOLEAN, "
+        "key BIGINT GENERATED ALWAYS AS (resource_key(site, 'Patient', id)))"
     )
     if not stages:
         return

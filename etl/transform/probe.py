@@ -84,7 +84,7 @@ def _asked(stage: Stage) -> dict[str, str]:
             tests[f"partial {field}"] = f"length({source}) < 10 OR fhir_without_zone({source})"
     own = own_reference(stage)
     if own:
-        tests["parts"] = f's."ri_{own}" IS NOT NULL'
+        tests["parts"] = f's."rk_{own}" IS NOT NULL'
     if "noted" in stage.plan.expressions:
         tests["noted"] = "len(s.noted) > 0"
     return tests

@@ -1,7 +1,7 @@
 """References between resources: full URLs, relative and absolute ones, conditional and logical ones, in any file order.
 
-A reference becomes (type, id) in the namespace of its site; whether that resource has a row is asked when a row is
-written (`stage.ids`). What cannot be resolved stays NULL and is counted.
+A reference becomes the type and the key of a resource of its site; whether that resource has a row is asked when a row
+is written (`stage.ids`). What cannot be resolved stays NULL and is counted.
 """
 
 from collections.abc import Sequence
@@ -9,6 +9,7 @@ from collections.abc import Sequence
 import duckdb
 
 from etl.sql import quote
+from etl.transform.plan import Reference
 from etl.transform.stage import Stage
 
 
@@ -44,14 +45,14 @@ def index_targets(work: duckdb.DuckDBPyConnection, stages: Sequence[Stage]) -> N
         f"({identifiers or nothing}) "
         "GROUP BY site, type, identifier HAVING count(DISTINCT id) = 1"
     )
-    work.execute("CREATE TABLE stage.ids (table_name VARCHAR, site VARCHAR, type VARCHAR, id VARCHAR, row_id BIGINT)")
+    work.execute("CREATE TABLE stage.ids (table_name VARCHAR, key BIGINT, row_id BIGINT)")
 
 
 def resolve_references(work: duckdb.DuckDBPyConnection, stage: Stage, stages: Sequence[Stage]) -> None:
     """Makes the keys of a type and the view that joins them to what was read; `read_references` was called before.
 
-    Columns: `rt_<name>`, `ri_<name>` (type and id) per reference, `k_<name>` (person_id) where it points to a Patient,
-    and `outcome`, which is NULL for resources that go on.
+    Columns: `rt_<name>`, `rk_<name>` (type and key) per reference, `ri_<name>` (id) where it may point to the type
+    itself, `k_<name>` (person_id) where it points to a Patient, and `outcome`, which is NULL for resources that go on.
     """
     plan = stage.plan
     read = [name for name in plan.expressions if name.startswith(("f_", "r_"))]
@@ -60,14 +61,13 @@ def resolve_references(work: duckdb.DuckDBPyConnection, stage: Stage, stages: Se
         name = reference.name
         if name in plan.referrals:
             joins.append(_referral(work, stage, stages, number))
-            columns += [f'm{number}.type AS "rt_{name}"', f'm{number}.id AS "ri_{name}"']
-            continue
-        text = f's."{reference.column}"'
-        joins.append(f"LEFT JOIN stage.reference_texts m{number} ON m{number}.k = hash(s.site, s.bundle, {text})")
-        columns += [f'm{number}.type AS "rt_{name}"', f'm{number}.id AS "ri_{name}"']
+        else:
+            text = f's."{reference.column}"'
+            joins.append(f"LEFT JOIN stage.reference_texts m{number} ON m{number}.k = hash(s.site, s.bundle, {text})")
+        columns += [f'm{number}.{read} AS "{column}"' for column, read in _found(stage, reference).items()]
     resolved = f"(SELECT {', '.join(columns)} FROM {stage.read} s {' '.join(joins)})"
     persons, person_joins = _persons(stage)
-    found = "".join(f', s."rt_{name}", s."ri_{name}"' for name in plan.references)
+    found = "".join(f', s."{column}"' for one in plan.references.values() for column in _found(stage, one))
     work.execute(
         f"CREATE TABLE {stage.keys} AS SELECT s.n{found}{''.join(', ' + column for column in persons)} "
         f"FROM {resolved} s {' '.join(person_joins)}"
@@ -77,8 +77,14 @@ def resolve_references(work: duckdb.DuckDBPyConnection, stage: Stage, stages: Se
     )
 
 
+def _found(stage: Stage, reference: Reference) -> dict[str, str]:
+    """What a type's keys say of a reference, by column: type, key, and the id where the type refers to itself."""
+    columns = {f"rt_{reference.name}": "type", f"rk_{reference.name}": "key"}
+    return columns | ({f"ri_{reference.name}": "id"} if stage.resource in reference.to else {})
+
+
 def read_references(work: duckdb.DuckDBPyConnection, stages: Sequence[Stage]) -> None:
-    """`stage.reference_texts`: type and id of each distinct text; URNs, other full URLs and conditional ones looked up.
+    """`stage.reference_texts`: type, id and key of each distinct text; URNs, other URLs and conditional ones looked up.
 
     Its key is a hash of site, Bundle and text: each type joins the table once for each of its references.
     """
@@ -105,7 +111,7 @@ def read_references(work: duckdb.DuckDBPyConnection, stages: Sequence[Stage]) ->
                 AND i.type = regexp_extract(o.reference, '^([A-Za-z]+)\\?identifier=', 1)
                 AND i.identifier = regexp_extract(o.reference, '\\?identifier=(.*)$', 1)
               WHERE o.id IS NULL)
-            SELECT hash(site, bundle, reference) AS k, type, id
+            SELECT hash(site, bundle, reference) AS k, type, id, resource_key(site, type, id) AS key
             FROM (SELECT * FROM parsed WHERE id IS NOT NULL UNION ALL SELECT * FROM odd WHERE type IS NOT NULL)"""
     )
 
@@ -123,13 +129,14 @@ def _referral(work: duckdb.DuckDBPyConnection, stage: Stage, stages: Sequence[St
     nothing = "SELECT NULL::VARCHAR AS site, NULL::VARCHAR AS pointing, NULL::VARCHAR AS taken WHERE false"
     work.execute(
         f"""CREATE OR REPLACE TEMP TABLE referral_{number} AS
+            SELECT *, resource_key(site, type, id) AS key FROM (
             SELECT p.site, coalesce(reference_id(p.pointing), u.id) AS here,
                    min(coalesce(reference_type(p.taken), t.type)) AS type,
                    min(coalesce(reference_id(p.taken), t.id)) AS id
             FROM ({parts or nothing}) p
             LEFT JOIN stage.urls u ON u.site = p.site AND u.url = p.pointing
             LEFT JOIN stage.urls t ON t.site = p.site AND t.url = p.taken
-            WHERE p.taken IS NOT NULL GROUP BY ALL HAVING count(DISTINCT p.taken) = 1"""
+            WHERE p.taken IS NOT NULL GROUP BY ALL HAVING count(DISTINCT p.taken) = 1)"""
     )
     return f"LEFT JOIN referral_{number} m{number} ON m{number}.site = s.site AND m{number}.here = s.id"
 
@@ -140,9 +147,7 @@ def _persons(stage: Stage) -> tuple[list[str], list[str]]:
     persons = [one for one in plan.references.values() if one.to == ("Patient",)]
     columns = [f'p{number}.person_id AS "k_{one.name}"' for number, one in enumerate(persons)]
     joins = [
-        # a condition on one side only would make this a nested loop
-        f"LEFT JOIN stage.person_map p{number} ON p{number}.site = s.site "
-        f'AND p{number}.id = CASE WHEN s."rt_{one.name}" = \'Patient\' THEN s."ri_{one.name}" END'
+        f'LEFT JOIN stage.person_map p{number} ON p{number}.key = s."rk_{one.name}"'
         for number, one in enumerate(persons)
     ]
     checks = [f"({plan.missing})"] + [
@@ -154,7 +159,7 @@ def _persons(stage: Stage) -> tuple[list[str], list[str]]:
     ]
     if stage.resource == "Patient":
         columns.append("own.person_id AS k_person")
-        joins.append("LEFT JOIN stage.person_map own ON own.site = s.site AND own.id = s.id")
+        joins.append("LEFT JOIN stage.person_map own ON own.key = resource_key(s.site, 'Patient', s.id)")
         checks.append("CASE WHEN NOT own.canonical THEN 'skipped|linked to another record of the person' END")
     columns.append(f"coalesce(s.fate, {', '.join(checks)})::VARCHAR AS outcome")
     return columns, joins

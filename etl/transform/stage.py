@@ -16,10 +16,11 @@ from etl.sql import quote
 from etl.transform.concepts import key_of
 from etl.transform.plan import ConceptPlan, Plan
 
-_META = {
+LINE_COLUMNS = {
     "n": "BIGINT", "site": "VARCHAR", "id": "VARCHAR", "url": "VARCHAR", "bundle": "BIGINT", "version": "VARCHAR",
     "updated": "VARCHAR", "hash": "VARCHAR", "file": "BIGINT", "at": "BIGINT",
 }  # fmt: skip
+"""What a landed line says beside the resource itself (`r`), and as what type it is read."""
 _SMALLEST_BUFFER = 2 * 1024 * 1024
 """Bytes, per thread, that DuckDB reads at once: as much as fits its caches, and so that threads share a file."""
 
@@ -54,9 +55,15 @@ class Stage:
         it on a night's changes.
         """
         read = set(re.findall(r'\bs\."?(\w+)"?', " ".join(texts)))
-        known = [*_META, "zone", *self.plan.expressions, *(one.key for one in coded(self.plan).values()), "k_person"]
+        known = [
+            *LINE_COLUMNS,
+            "zone",
+            *self.plan.expressions,
+            *(one.key for one in coded(self.plan).values()),
+            "k_person",
+        ]
         for name in self.plan.references:
-            known += [f"rt_{name}", f"ri_{name}", f"k_{name}"]
+            known += [f"rt_{name}", f"rk_{name}", f"ri_{name}", f"k_{name}"]
         columns = ", ".join(f'"{name}"' for name in dict.fromkeys(known) if name in read)
         return f"(SELECT {columns} FROM {self.read} JOIN {self.keys} USING (n) WHERE outcome IS NULL)"
 
@@ -69,22 +76,26 @@ class Stage:
 def read_stage(work: duckdb.DuckDBPyConnection, stage: Stage, shards: Sequence[Path], settings: Settings) -> None:
     """Fills a stage table from the landed files; `fate` is NULL for resources that go on."""
     plan = stage.plan
-    columns = ", ".join(f"{quote(name)}: {quote(kind)}" for name, kind in _META.items())
-    structure = plan.need.sql_type() if plan.need.children else "JSON"
-    largest = max(_SMALLEST_BUFFER, *(longest_line(path) for path in shards))
-    files = "[" + ", ".join(quote(str(path)) for path in shards) + "]"
-    source = (
-        f"read_json({files}, format = 'newline_delimited', maximum_object_size = {largest}, "
-        f"columns = {{{columns}, 'r': {quote(structure)}}})"
-    )
+    source = read_landed(shards, LINE_COLUMNS | {"r": plan.need.sql_type() if plan.need.children else "JSON"})
     expressions = "".join(f', {sql} AS "{name}"' for name, sql in plan.expressions.items())
-    meta = ", ".join(f'"{name}"' for name in _META)
+    meta = ", ".join(f'"{name}"' for name in LINE_COLUMNS)
     sites = ", ".join(quote(site) for site in stage.sites)
     keys = "".join(f', {key_of(one.concept, _quoted(column))} AS "{one.key}"' for column, one in coded(plan).items())
     work.execute(
         f"CREATE TABLE {stage.read} AS SELECT *{keys} FROM (SELECT {meta}, zone{expressions}, "
         f"({plan.outcome})::VARCHAR AS fate, true AS newest "
         f"FROM (SELECT *, {_zones(stage.sites, settings)} AS zone FROM {source} WHERE site IN ({sites})))"
+    )
+
+
+def read_landed(shards: Sequence[Path], columns: dict[str, str], *, filename: bool = False) -> str:
+    """The table function that reads these columns of landed files, with the name of each line's file if asked for."""
+    largest = max(_SMALLEST_BUFFER, *(longest_line(path) for path in shards))
+    files = ", ".join(quote(str(path)) for path in shards)
+    types = ", ".join(f"{quote(name)}: {quote(kind)}" for name, kind in columns.items())
+    return (
+        f"read_json([{files}], format = 'newline_delimited', maximum_object_size = {largest}, filename = {filename}, "
+        f"columns = {{{types}}})"
     )
 
 

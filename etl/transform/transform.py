@@ -314,18 +314,18 @@ def _follow(work: duckdb.DuckDBPyConnection, stage: Stage, stages: Sequence[Stag
                 continue
             follow = stage.plan.follows[name]
             others = " UNION ALL ".join(
-                f'SELECT site, id, "{followed_column(follow.paths)}" AS c FROM {other.read} WHERE newest'
+                f"SELECT resource_key(site, {quote(follow.to)}, id) AS key, "
+                f'"{followed_column(follow.paths)}" AS c FROM {other.read} WHERE newest'
                 for other in stages
                 if other.resource == follow.to
             )
-            nothing = "SELECT NULL::VARCHAR AS site, NULL::VARCHAR AS id, NULL::coding_set AS c WHERE false"
+            nothing = "SELECT NULL::BIGINT AS key, NULL::coding_set AS c WHERE false"
             work.execute(
                 f"""UPDATE {stage.read} SET "{concept.column}" = v.c, "{concept.key}" = v.k FROM (
                       SELECT n, c, {key_of(concept.concept, "c")} AS k FROM (
                         SELECT s.n, s.site, coalesce(s."{concept.column}", {follow.contained}, o.c) AS c
                         FROM {stage.table} s
-                        LEFT JOIN ({others or nothing}) o ON o.site = s.site
-                          AND o.id = CASE WHEN s."rt_{name}" = {quote(follow.to)} THEN s."ri_{name}" END
+                        LEFT JOIN ({others or nothing}) o ON o.key = s."rk_{name}"
                         WHERE s."r_{name}" IS NOT NULL)) v
                     WHERE v.n = {stage.read}.n"""
             )

@@ -84,7 +84,7 @@ def write_rule(
         selected |= {key: "s.k_person"}
     joins = _joins(stage, plan, routes, rows_of, unlisted=unlisted)
     columns = "".join(f', {sql} AS "{column}"' for column, sql in selected.items())
-    landed = "s.n AS _n" + (", s.site AS _site, s.id AS _id" if indexed else "")
+    landed = "s.n AS _n" + (f", resource_key(s.site, {quote(stage.resource)}, s.id) AS _resource" if indexed else "")
     source = " ".join([f"{stage.narrow(landed, columns, plan.when or '', *joins)} s", *joins])
     required = [name for name in etl.cdm.required_columns(rule.table) if name in selected]
     lacking = " OR ".join(f'"{name}" IS NULL' for name in required) or "false"
@@ -126,8 +126,8 @@ def _joins(
         if f"{concept_alias(name)}." in said:
             joins.append(f"LEFT JOIN stage.concepts {concept_alias(name)} ON {concept_alias(name)}.k = {key}")
     joins += [
-        f"LEFT JOIN stage.ids {alias} ON {alias}.table_name = {quote(lookup.table)} AND {alias}.site = s.site "
-        f'AND {alias}.type = s."rt_{lookup.reference}" AND {alias}.id = s."ri_{lookup.reference}"'
+        f"LEFT JOIN stage.ids {alias} ON {alias}.table_name = {quote(lookup.table)} "
+        f'AND {alias}.key = s."rk_{lookup.reference}"'
         for alias, lookup in plan.lookups.items()
     ]
     mapped = _SITE_CODES if unlisted else "(SELECT NULL AS site, NULL AS code, NULL::BIGINT AS concept_id WHERE false)"
@@ -172,30 +172,28 @@ def index_rows(work: duckdb.DuckDBPyConnection, done: WrittenRule, *, parts: boo
     stage, kind = done.stage, quote(done.stage.resource)
     if done.cdm_table == "visit_occurrence" and parts:  # a part that is a visit of its own counts to no whole one
         work.execute(
-            f"DELETE FROM stage.ids WHERE table_name = 'visit_occurrence' AND type = {kind} "
-            f"AND (site, id) IN (SELECT (_site, _id) FROM {done.rows} WHERE NOT _lacking)"
+            "DELETE FROM stage.ids WHERE table_name = 'visit_occurrence' "
+            f"AND key IN (SELECT _resource FROM {done.rows} WHERE NOT _lacking)"
         )
     work.execute(
-        f'INSERT INTO stage.ids SELECT {quote(done.cdm_table)}, _site, {kind}, _id, min("{done.key}") '
-        f"FROM {done.rows} WHERE NOT _lacking GROUP BY _site, _id"
+        f'INSERT INTO stage.ids SELECT {quote(done.cdm_table)}, _resource, min("{done.key}") '
+        f"FROM {done.rows} WHERE NOT _lacking GROUP BY _resource"
     )
     own = own_reference(stage)
     if done.cdm_table == "visit_occurrence" and own is not None and parts:
         work.execute(
             f"""INSERT INTO stage.ids
-                WITH RECURSIVE chain AS (
-                  SELECT s.site, s.id, s."ri_{own}" AS above, 1 AS level FROM {stage.table} s
-                  WHERE s."ri_{own}" IS NOT NULL AND {_THERE}
+                WITH RECURSIVE parts AS (
+                  SELECT resource_key(s.site, {kind}, s.id) AS key, s."rk_{own}" AS above FROM {stage.table} s
+                  WHERE s."rk_{own}" IS NOT NULL AND {_THERE}
+                ), chain AS (
+                  SELECT key, above, 1 AS level FROM parts
                   UNION ALL
-                  SELECT c.site, c.id, s."ri_{own}", c.level + 1 FROM chain c
-                  JOIN {stage.table} s ON s.site = c.site AND s.id = c.above
-                  WHERE s."ri_{own}" IS NOT NULL AND {_THERE} AND c.level < 20)
-                SELECT 'visit_occurrence', c.site, {kind}, c.id, any_value(i.row_id) FROM chain c
-                JOIN stage.ids i ON i.table_name = 'visit_occurrence' AND i.site = c.site
-                  AND i.type = {kind} AND i.id = c.above
-                WHERE NOT EXISTS (SELECT 1 FROM stage.ids o WHERE o.table_name = 'visit_occurrence' AND o.site = c.site
-                                  AND o.type = {kind} AND o.id = c.id)
-                GROUP BY c.site, c.id"""
+                  SELECT c.key, p.above, c.level + 1 FROM chain c JOIN parts p ON p.key = c.above WHERE c.level < 20)
+                SELECT 'visit_occurrence', c.key, any_value(i.row_id) FROM chain c
+                JOIN stage.ids i ON i.table_name = 'visit_occurrence' AND i.key = c.above
+                WHERE NOT EXISTS (SELECT 1 FROM stage.ids o WHERE o.table_name = 'visit_occurrence' AND o.key = c.key)
+                GROUP BY c.key"""
         )
 
 

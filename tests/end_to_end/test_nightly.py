@@ -172,3 +172,15 @@ def test_beginning_anew_forgets_what_came_before(hospital: Hospital) -> None:
     assert hospital.weights() == []
     hospital.sends(weight("w3", 21.0))
     assert hospital.weights() == [21.0]
+
+
+def test_a_build_that_finds_too_little_memory_begins_again_with_more(
+    built: Built, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("etl.workplace._WORK_MEMORY", 60)
+    said: list[str] = []
+    url = f"duckdb:///{tmp_path / 'small.duckdb'}"
+    report = build(sample_sources(SETTINGS), database=url, settings=SETTINGS, progress=said.append)
+    assert "begin again with more memory" in said
+    assert report.totals == built.report.totals
+    assert differences(tmp_path / "small.duckdb", built.path) == []

@@ -71,9 +71,7 @@ def rows(database: Database) -> dict[str, list[tuple[Any, ...]]]:
             found[name] = ask(f"SELECT {columns} FROM lineage.{name}")
         found["unmapped"] = ask("SELECT site, resource_type, element, source_code, sum(n)::BIGINT FROM lineage.unmapped"
                                 " GROUP BY site, resource_type, element, source_code")  # fmt: skip
-        found["reference"] = ask(
-            "SELECT site, resource_type, fhir_id, element, to_type, to_id, text FROM lineage.reference"
-        )
+        found["reference"] = ask("SELECT resource_key, element, to_type, to_key, text_key, text FROM lineage.reference")
     return {name: sorted(map(_plain, of), key=repr) for name, of in found.items()}
 
 
