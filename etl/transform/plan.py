@@ -161,11 +161,16 @@ class RulePlan:
 
 @dataclass
 class Plan:
-    """All SQL of one resource type's mapping. `expressions` are stage-1 columns on `r`, the resource."""
+    """All SQL of one resource type's mapping. `expressions` are stage-1 columns on `r`, the resource.
+
+    `unfolded`: by stage column with a list of elements, the name that one element bears, and the SQL of what rules read
+    of it.
+    """
 
     mapping: ResourceMapping
     need: Need
     expressions: dict[str, str] = field(default_factory=dict)
+    unfolded: dict[str, tuple[str, str]] = field(default_factory=dict)
     references: dict[str, Reference] = field(default_factory=dict)
     follows: dict[str, Follow] = field(default_factory=dict)
     referrals: dict[str, Referral] = field(default_factory=dict)

@@ -19,6 +19,9 @@ Made = TypeVar("Made")
 _VARIABLES = re.compile(r"'(?:[^']|'')*'|\be\d+\b")
 """Texts in quotes, and what `Translator.variable` makes."""
 
+_ROOT = re.compile(r'\br\."')
+"""The resource, in the SQL of a path."""
+
 CAST_SQL = {
     "text": "CAST({} AS VARCHAR)",
     "number": "TRY_CAST({} AS DOUBLE)",
@@ -32,7 +35,12 @@ CAST_SQL = {
 
 @dataclass
 class Elements:
-    """The elements of a `for_each`: the stage column, the SQL list, and what rules read of each one (`inside`)."""
+    """The elements of a `for_each`: the stage column, the SQL list, and what rules read of each one (`inside`).
+
+    What they read is taken from the elements when those are unfolded: a lambda of its size would be set up for each
+    block of resources, which takes longer than all else that is read of them. Only what looks at the resource, too
+    (`%resource`), is read with it.
+    """
 
     column: str
     listed: str
@@ -40,10 +48,15 @@ class Elements:
     inside: dict[str, str] = field(default_factory=dict)
     concepts: dict[tuple[str, str], str] = field(default_factory=dict)
 
-    def read_into(self, expressions: dict[str, str]) -> None:
-        """Has the elements read in stage 1, with all that has been asked of them so far."""
-        inner = ", ".join(f"'{name}': {sql}" for name, sql in self.inside.items()) or "'none': NULL"
-        expressions[self.column] = f"list_transform({self.listed}, lambda {self.at.sql}: {{{inner}}})"
+    def read_into(self, plan: Plan) -> None:
+        """Has the elements read in stage 1, and what has been asked of them so far then or when they are unfolded."""
+        inner = "{" + (", ".join(f"'{name}': {sql}" for name, sql in self.inside.items()) or "'none': NULL") + "}"
+        if _ROOT.search(inner):
+            plan.expressions[self.column] = f"list_transform({self.listed}, lambda {self.at.sql}: {inner})"
+            plan.unfolded[self.column] = (self.at.sql, self.at.sql)
+        else:
+            plan.expressions[self.column] = self.listed
+            plan.unfolded[self.column] = (self.at.sql, inner)
 
 
 def known_as(sql: str, expressions: dict[str, str]) -> str | None:

@@ -66,7 +66,7 @@ class RulePlanner:
         unless = f"{self._row_of(rule.unless_row_of)} IS NULL" if rule.unless_row_of else None
         columns = self._columns()
         if rule.for_each:
-            self.planner.elements[rule.for_each].read_into(self.planner.plan.expressions)
+            self.planner.elements[rule.for_each].read_into(self.planner.plan)
         return RulePlan(
             rule, when, self.each, columns, self.used, self.each_concepts, self.lookups, tuple(self.links),
             self.precisions, self._claimed(), tuple(self.unlisted), unless, tuple(self.above),

@@ -55,9 +55,11 @@ def unfold_elements(work: duckdb.DuckDBPyConnection, stage: Stage, each: str) ->
     keys = "".join(
         f', {key_of(one.concept, f"e.{_quoted([one.column])[0]}")} AS "{one.key}"' for one in concepts.values()
     )
+    name, inside = stage.plan.unfolded[each]
     work.execute(
-        f'CREATE TABLE {table} AS SELECT n, site, e, place{keys} FROM (SELECT n, site, unnest("{each}", '
-        f'recursive := false) AS e, generate_subscripts("{each}", 1) AS place FROM {stage.table} WHERE outcome IS NULL)'
+        f"CREATE TABLE {table} AS SELECT *{keys} FROM (SELECT n, site, {inside} AS e, place FROM ("
+        f'SELECT n, site, zone, unnest("{each}", recursive := false) AS {name}, generate_subscripts("{each}", 1) AS place '
+        f"FROM {stage.table} WHERE outcome IS NULL))"
     )
     return [
         CodedColumn(f'SELECT "{one.key}" AS k, site, e."{one.column}" AS c FROM {table}', one.concept)
