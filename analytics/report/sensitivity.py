@@ -1,4 +1,4 @@
-"""The sensitivity matrix (S1–S15): one row per definition, one column per estimate."""
+"""The sensitivity matrix (S1–S15, A11): one row per definition, one column per estimate."""
 
 import json
 import re
@@ -205,8 +205,9 @@ def _analyses(table: pl.DataFrame) -> list[str]:
 
 
 def _position(name: str) -> tuple[int, str]:
-    found = re.match(r"S(\d+)", name)
-    return (int(found.group(1)) if found else 0, name)
+    found = re.match(r"([AS])(\d+)", name)
+    # analyses of the plan (A11) come after the numbered sensitivity analyses
+    return (int(found.group(2)) + (100 if found.group(1) == "A" else 0) if found else 0, name)
 
 
 def _sensitivity(material: Material) -> pl.DataFrame:
@@ -237,6 +238,8 @@ _PATHS = {
     "mrd_positive.by_lod=True": "MRD positive is whatever the assay detects (its limit of detection as cut-off)",
     "tcell_chemotherapy.leave_out=True": "T-cell draws soon after systemic chemotherapy left out",
     "fas.down_syndrome=False": "without Down syndrome",
+    "crs.reading=astct": "CRS graded by ASTCT (from signs, else as recorded by it)",
+    "crs.reading=ctcae": "CRS graded by CTCAE (as recorded by it, else from signs)",
 }
 
 
