@@ -92,7 +92,8 @@ def _grading_cells(rows: dict[str, dict[str, Any]]) -> dict[str, object]:
     missing = rows["missing"]
     graded, severe, limits = rows.get(ANY), rows.get(SEVERE), rows.get("at least")
     if graded is None or severe is None:
-        return {"graded": f"{_NOT_RECORDED} (0/{count(missing['denominator'])})", "steps": "", "severe": "", "ci": ""}
+        silent = f"{_NOT_RECORDED} (0/{count(missing['denominator'])})"
+        return {"graded": silent, "steps": "", "severe": "", "ci": "", "limits": ""}
     return {
         "graded": f"{count(graded['denominator'])}/{count(missing['denominator'])}",
         "steps": " / ".join(count(rows[str(grade)]["n"]) for grade in range(1, 6)),
