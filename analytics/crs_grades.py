@@ -193,6 +193,7 @@ def _record(worst: pl.DataFrame, charted: pl.DataFrame, name: str, study: Study,
                 source_table=str(source_table), source_id="source_id", key=("person_id", "course_no"),
             )  # fmt: skip
     findings.count(f"dq_crs_regraded_{name}", worst.filter(basis.is_in(REGRADED)), worst)
+    findings.count(f"dq_crs_no_fever_{name}", worst.filter(basis == NO_FEVER), worst)
     findings.count(f"dq_crs_at_least_{name}", worst.filter(basis == AT_LEAST), worst.filter(basis.is_in(REGRADED)))
 
 

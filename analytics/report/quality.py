@@ -87,6 +87,8 @@ COUNTERS: dict[str, tuple[str, str]] = {
     "crs_ungraded": (EVENTS, "CRS records without a grade"),
     "crs_regraded_astct": (EVENTS, "courses with CRS graded from signs by ASTCT"),
     "crs_regraded_ctcae": (EVENTS, "courses with CRS graded from signs by CTCAE"),
+    "crs_no_fever_astct": (EVENTS, "courses with CRS and a charted temperature, never fever: no ASTCT grade"),
+    "crs_no_fever_ctcae": (EVENTS, "courses with CRS and a charted temperature, nothing that CTCAE grades"),
     "crs_at_least_astct": (EVENTS, "ASTCT grades from signs that are lower limits"),
     "crs_at_least_ctcae": (EVENTS, "CTCAE grades from signs that are lower limits"),
     "crs_differs_astct": (EVENTS, "courses whose ASTCT grade from signs is not the recorded grade"),

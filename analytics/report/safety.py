@@ -1,6 +1,8 @@
 """Adverse events (T9): CRS and ICANS by grade, CRS by grading system, all others one row each, rates."""
 
+import json
 from html import escape
+from itertools import product
 from typing import Any
 
 import polars as pl
@@ -44,11 +46,28 @@ def grades(material: Material) -> str:
             row[f"{unit}_n"] = "" if cell is None else share(cell["n"], cell["denominator"])
             row[f"{unit}_ci"] = interval(cell["lower"], cell["upper"]) if cell and is_number(cell["upper"]) else ""
         rows.append(row)
-    note = "Worst grade as recorded; exact: Clopper–Pearson. A record without a grade is missing, never grade 0."
+    note = (
+        f"Worst grade {_READINGS.get(_reading(material), '')}; exact: Clopper–Pearson. A record without a grade is "
+        "missing, never grade 0."
+    )
     body = html_table(rows, columns, stub="grade", group="event")
     return material.table(
         "Cytokine release syndrome (CRS) and neurotoxicity (ICANS)", body, [note, _grading_systems(material)]
     )
+
+
+_READINGS = {
+    "recorded": "as recorded",
+    "astct": "(CRS by ASTCT: from signs, else as recorded by it; ICANS as recorded)",
+    "ctcae": "(CRS by CTCAE: as recorded by it, else from signs; ICANS as recorded)",
+}
+
+
+def _reading(material: Material) -> str:
+    """Which grade of a CRS counts in this run (`crs.reading`)."""
+    settings = material.maybe("settings", "name", "value")
+    values = [] if settings is None else settings.filter(pl.col("name") == "crs")["value"].to_list()
+    return str(json.loads(values[0]).get("reading", "recorded")) if values and values[0] else "recorded"
 
 
 def gradings(material: Material) -> str:
@@ -58,9 +77,8 @@ def gradings(material: Material) -> str:
     if table.is_empty():
         return ""
     rows = []
-    for unit, event in table.select("unit_of_analysis", "event").unique(maintain_order=True).sort(
-        "unit_of_analysis", maintain_order=True
-    ).iter_rows():  # fmt: skip
+    units, events = (table[name].unique(maintain_order=True) for name in ("unit_of_analysis", "event"))
+    for unit, event in product(units, events):
         part = table.filter((pl.col("event") == event) & (pl.col("unit_of_analysis") == unit))
         cells = {row["grade"]: row for row in part.to_dicts()}
         grading = sentence(event.removeprefix(GRADINGS).strip())
@@ -110,8 +128,8 @@ def _silent_gradings(table: pl.DataFrame) -> str:
     if signs.is_empty() or not known.is_empty():
         return ""
     return (
-        "No CRS could be graded from signs: temperature and blood pressure, oxygen or vasopressors beside a CRS record "
-        "are not recorded in this cohort."
+        "No CRS could be graded from signs: what a grade needs (fever and blood pressure, oxygen or vasopressors "
+        "beside a CRS record) is not recorded in this cohort."
     )
 
 

@@ -111,7 +111,7 @@ def _not_computed(frames: StudyFrames, variants: Mapping[str, object]) -> dict[s
     for name, column in (("A11-ASTCT", "crs_astct"), ("A11-CTCAE", "crs_ctcae")):
         if name in variants and not frames.courses[column].count():
             n = frames.courses["crs_astct_basis"].count()
-            why = f"not recorded in this cohort: too little is charted beside the CRS of {n} courses for any grade"
+            why = f"not recorded in this cohort: what a grade needs is charted beside none of {n} courses with CRS"
             absent[name] = (DERIVED_AGAIN[name][0], why if n else "no CRS is recorded")
     if reason := _unknown_tki(frames.patients):
         absent["S13-TKI"] = ("without BCR::ABL1 on a TKI", reason)
