@@ -16,6 +16,8 @@ from analytics.statistics.safety import GRADINGS
 BY_GRADE = ("CRS", "ICANS")
 """The events that are shown grade by grade."""
 ANY, SEVERE = "any (>= 1)", ">= 3"
+IS_GRADING = pl.col("event").str.starts_with(GRADINGS)
+"""The rows that are the recorded CRS again, by one grading system: no events of their own."""
 _NOT_RECORDED = "not recorded"
 
 
@@ -73,7 +75,7 @@ def _reading(material: Material) -> str:
 def gradings(material: Material) -> str:
     """T9, A11: the recorded CRS by grading system, as recorded and graded anew from vital signs, drugs and oxygen."""
     table = material.need("safety", *"event grade unit_of_analysis n denominator lower upper".split())
-    table = table.filter(pl.col("event").str.starts_with(GRADINGS))
+    table = table.filter(IS_GRADING)
     if table.is_empty():
         return ""
     rows = []
@@ -136,7 +138,7 @@ def _silent_gradings(table: pl.DataFrame) -> str:
 def other_events(material: Material) -> str:
     """T9: every other adverse event, one row each; what these data do not record is said, never shown as 0."""
     table = material.need("safety", *"event grade unit_of_analysis n denominator lower upper".split())
-    table = table.filter(~pl.col("event").is_in(BY_GRADE), ~pl.col("event").str.starts_with(GRADINGS))
+    table = table.filter(~pl.col("event").is_in(BY_GRADE), ~IS_GRADING)
     some(table, "adverse event beside CRS and ICANS")
     units = table["unit_of_analysis"].unique(maintain_order=True).to_list()
     columns = [Column("event", "Event", "left")]

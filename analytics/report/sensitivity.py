@@ -111,10 +111,15 @@ def _matrix(material: Material, outcome: str, own: list[dict[str, Any]], names: 
         if row["note"] and _MODEL.match(row["quantity"])
     )
     return material.table(
-        f"Sensitivity of other estimates: {outcome if outcome[1:2] == ' ' else outcome[:1].lower() + outcome[1:]}",
+        f"Sensitivity of other estimates: {_within(outcome)}",
         html_table(rows, columns, stub="analysis"),
         [note, escape("; ".join(said)) + "." if said else ""],
     )
+
+
+def _within(outcome: str) -> str:
+    """An outcome within a sentence: small at its beginning, but not "T cells" and "CRS"."""
+    return outcome if outcome[1:2] == " " or outcome[:2].isupper() else outcome[:1].lower() + outcome[1:]
 
 
 def analysis_name(row: Row) -> str:

@@ -160,6 +160,8 @@ def test_the_page_says_it_and_says_when_nothing_is_charted(results: dict[str, pl
     assert block in page
     assert "4/6" in page.split(block)[-1]
     assert none not in page
+    assert "other adverse events CRS" not in page  # the same CRS again is no other event
+    assert "Sensitivity of other estimates: CRS" in page
     silent = run_analyses(derived, QUICK) | {"counters": pl.DataFrame()}
     assert none in render_report(silent, ReportMeta(synthetic=True))
 
