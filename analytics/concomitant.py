@@ -28,6 +28,15 @@ def counted_exposures(drugs: pl.DataFrame, records: Records, study: Study) -> pl
     return pl.concat([drugs.filter(is_given), ordered.join(charted, on="person_id", how="anti")])
 
 
+def premedication(doses: pl.DataFrame, bags: pl.DataFrame, study: Study) -> pl.DataFrame:
+    """drug_exposure_id of the doses that were given shortly before a bag (`steroid_role@1`; `bags`: with start)."""
+    hours = study.get("steroid_role.premedication_hours")
+    at = pl.coalesce("drug_exposure_start_datetime", _START.cast(pl.Datetime("us")))
+    before = (pl.col("start") - at).is_between(pl.duration(), pl.duration(hours=hours))
+    near = doses.join(bags.select("person_id", "start"), on="person_id").filter(before)
+    return near.select("drug_exposure_id").unique()
+
+
 def is_systemic_chemotherapy(sets: ConceptSets, study: Study) -> pl.Expr:
     """Whether a drug exposure is CS_CHEMO by another route than the intrathecal one."""
     words = "|".join(study.get("intrathecal_words.words"))

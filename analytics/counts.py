@@ -85,11 +85,21 @@ def concentrations(
     records: Records, analytes: Mapping[str, str], factors: Mapping[str, float], sets: ConceptSets, findings: Findings
 ) -> pl.DataFrame:
     """Cytokines (columns `VALUES`) in the unit whose factor is 1; unknown units drop the row and are counted."""
-    rows = _converted(_rows(records, analytes, sets), factors)
+    rows = amounts(records, analytes, factors, sets)
     findings.count("dq_unit_unknown", rows.filter(pl.col("value").is_null()), rows)
     limits = pl.col("operator").is_in(["<", "<=", ">", ">="])
     findings.count("dq_cytokine_censored", rows.filter(limits), rows)
     return rows.filter(pl.col("value").is_not_null()).select(VALUES)
+
+
+def amounts(
+    records: Records, analytes: Mapping[str, str], factors: Mapping[str, float], sets: ConceptSets
+) -> pl.DataFrame:
+    """The results with a number of these analytes (name → concept set): columns `VALUES` beside OMOP's.
+
+    `value` is in the unit whose factor is 1; null: the unit is not among the factors.
+    """
+    return _converted(_rows(records, analytes, sets), factors)
 
 
 def _rows(records: Records, analytes: Mapping[str, str], sets: ConceptSets) -> pl.DataFrame:

@@ -42,7 +42,7 @@ COURSES = (
     "person_id course_no site start_day end_day start_date end_date infusion_days interruption_hours planned_days "
     "complete evaluable dose_regimen step_dose state_pre blasts_pre_pct mrd_pre_pct assessment_day blasts_post_pct "
     "mrd_post_pct response_cr mrd_neg_post poor_cytogenetics bcr_abl1 cd19_loss_complete cd19_loss_2missing crs_grade "
-    "icans_grade"
+    "icans_grade crs_recorded crs_system crs_astct crs_astct_basis crs_ctcae crs_ctcae_basis"
 ).split()
 """Columns of `Derived.courses`: days from the first bag of course 1, doses in words, MRD and blasts in %."""
 
@@ -143,7 +143,7 @@ def _responses(
     counts = cell_counts(records, {"ANC": "CS_ANC", "PLT": "CS_PLT"}, sets, study, findings)
     courses = derive_responses(courses, assessments, counts, disease, study, findings)
     courses = courses.join(derive_cd19_loss(courses, records, sets, study, findings), on=_KEYS, how="left")
-    return courses.join(derive_toxicity(courses, records, sets, study, findings), on=_KEYS, how="left")
+    return courses.join(derive_toxicity(courses, bags, records, sets, study, findings), on=_KEYS, how="left")
 
 
 def _baseline(

@@ -15,7 +15,13 @@ Entry = Mapping[str, Any]
 DRUGS = {
     "vincristine": "11202", "methotrexate": "6851", "cyclophosphamide": "3002", "cytarabine": "3041",
     "dexamethasone": "3264", "tocilizumab": "612865",
-    "imatinib": "282388", "dasatinib": "475342", "ponatinib": "1364347",
+    "imatinib": "282388", "dasatinib": "475342", "ponatinib": "1364347", "acetaminophen": "161",
+    "norepinephrine": "7512", "epinephrine": "3992", "dopamine": "3628", "vasopressin": "11149",
+}  # fmt: skip
+OXYGEN = {
+    "nasal cannula": "336623009", "blow-by": "425478008", "mask": "336602003", "non-rebreather": "427591007",
+    "Venturi mask": "428285009", "high-flow cannula": "426854004", "CPAP": "467645007", "BiPAP": "425826004",
+    "ventilator": "706172005",
 }  # fmt: skip
 CELLS = {
     "CD3": "8122-4", "CD4": "24467-3", "CD8": "14135-8", "CD19": "8116-6", "CD3 %": "8124-0", "CD8 %": "8101-8",
@@ -147,6 +153,36 @@ def _chemistry(child: Child, entry: Entry) -> None:
             child.number(concept, child.day(entry["day"]), float(written.lstrip("<>")), "U/L", **more)
 
 
+def _vitals(child: Child, entry: Entry) -> None:
+    """`temperature` in °C (or `fahrenheit`), `systolic` pressure in mmHg; `unit: none` leaves the units out."""
+    for name, code, unit in (
+        ("temperature", "8310-5", "Cel"), ("fahrenheit", "8310-5", "[degF]"), ("systolic", "8480-6", "mm[Hg]"),
+    ):  # fmt: skip
+        if name in entry:
+            unit = "" if entry.get("unit") == "none" else unit
+            child.number(child.cdm.concept("LOINC", code), child.day(entry["day"]), float(entry[name]), unit)
+
+
+def _oxygen(child: Child, entry: Entry) -> None:
+    """Oxygen `by` a device of `OXYGEN`, by `something` or `room air`; its `flow` in L/min; its share in `percent`."""
+    first, last = child.day(entry["day"]), child.day(entry.get("until", entry["day"]))
+    for name, code, unit in (("flow", "3151-8", "L/min"), ("percent", "3150-0", "%")):
+        if name in entry:
+            child.number(child.cdm.concept("LOINC", code), first, float(entry[name]), unit)
+    if entry.get("by") == "something":
+        child.cdm.add(
+            "procedure_occurrence", person_id=child.person, procedure_date=first, procedure_end_date=last,
+            procedure_concept_id=child.cdm.concept("SNOMED", "57485005"),
+        )  # fmt: skip
+    elif entry.get("by") == "room air":
+        child.observation("ROOM_AIR", first)
+    elif "by" in entry:
+        child.cdm.add(
+            "device_exposure", person_id=child.person, device_exposure_start_date=first,
+            device_exposure_end_date=last, device_concept_id=child.cdm.concept("SNOMED", OXYGEN[entry["by"]]),
+        )  # fmt: skip
+
+
 def _procedure(child: Child, entry: Entry) -> None:
     vocabulary, code = {"HSCT": ("SNOMED", "234336002"), "CAR-T": ("BLINA", "CART_INFUSION")}[entry["what"]]
     child.cdm.add(
@@ -186,6 +222,8 @@ WRITERS: dict[str, tuple[Callable[[Child, Entry], None], frozenset[str]]] = {
         ("toxicity", _toxicity, "day event grade system"),
         ("adverse_events", _adverse_event, "day event grade system"),
         ("chemistry", _chemistry, f"day upper {' '.join(CHEMISTRY)}"),
+        ("vitals", _vitals, "day temperature fahrenheit systolic unit"),
+        ("oxygen", _oxygen, "day until by flow percent"),
         ("procedures", _procedure, "day what words"),
         ("visits", _visit, "day until kind died"),
         ("deaths", _death, "day"),

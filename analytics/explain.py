@@ -9,7 +9,8 @@ from etl.errors import StudyError
 
 _SHOWN = (
     "course_no start_day end_day infusion_days interruption_hours planned_days complete evaluable step_dose state_pre "
-    "response_cr mrd_neg_post cd19_loss_complete cd19_loss_2missing crs_grade icans_grade"
+    "response_cr mrd_neg_post cd19_loss_complete cd19_loss_2missing crs_grade crs_recorded crs_system crs_astct "
+    "crs_astct_basis crs_ctcae crs_ctcae_basis icans_grade"
 ).split()
 _OF_PATIENT = (
     "indication pre_course1_state km_stratum n_courses tki hsct_day cart_day efs_days efs_event os_days os_event"
@@ -67,6 +68,8 @@ def _value(name: str, value: object, evidence: pl.DataFrame) -> list[str]:
     # One line of evidence may carry several fields: "start_date,end_date,infusion_days".
     fields = {name, name.replace("_day", "_date"), "efs_event" if name == "efs_days" else name}
     fields |= {"os_event"} if name == "os_days" else set()
+    # By default the grade of the course is the recorded one, and its evidence stands once.
+    fields |= {"crs_grade"} if name == "crs_recorded" else set()
     found = evidence.filter(pl.col("field").str.split(",").list.set_intersection(sorted(fields)).list.len() > 0)
     lines = [f"  {name}: {shown}".rstrip(" :")]
     for row in found.iter_rows(named=True):

@@ -17,14 +17,14 @@ from analytics.cdm import Cdm
 from analytics.study import Study, load_study
 from etl.cdm import TABLES, column_types, create_table
 
-UNITS = ("%", "1", "10*9/L", "/uL", "10*6/L", "pg/mL", "kg", "cm")
+UNITS = ("%", "1", "10*9/L", "/uL", "10*6/L", "pg/mL", "kg", "cm", "Cel", "mm[Hg]", "L/min")
 LOCK = date(2025, 1, 31)
 ZERO = date(2023, 1, 10)
 """The day of the first bag of every invented child; its first bag starts at `START`."""
 START = datetime.combine(ZERO, time(20))
 READ = frozenset(
     "person care_site cdm_source drug_exposure condition_occurrence observation measurement specimen "
-    "procedure_occurrence visit_occurrence death concept concept_ancestor".split()
+    "procedure_occurrence device_exposure visit_occurrence death concept concept_ancestor".split()
 )
 """The tables that the study reads."""
 SPECIMEN_FIELD, CONDITION_FIELD = 1147049, 1147127

@@ -34,7 +34,11 @@ _NAMES = {
     ),
     "procedure_occurrence": (
         "procedure_occurrence_id person_id procedure_concept_id procedure_source_concept_id procedure_date "
-        "procedure_source_value"
+        "procedure_source_value procedure_end_date"
+    ),
+    "device_exposure": (
+        "device_exposure_id person_id device_concept_id device_source_concept_id device_exposure_start_date "
+        "device_exposure_end_date"
     ),
     "visit_occurrence": (
         "visit_occurrence_id person_id visit_concept_id visit_start_date visit_end_date care_site_id "
@@ -75,6 +79,7 @@ class Records:
     observations: pl.DataFrame
     measurements: pl.DataFrame
     procedures: pl.DataFrame
+    devices: pl.DataFrame
     visits: pl.DataFrame
     deaths: pl.DataFrame
     precision: pl.DataFrame
@@ -103,6 +108,7 @@ def read_records(cdm: Cdm, sets: ConceptSets, study: Study) -> Records:
         observations=cdm.read("observation", COLUMNS["observation"], where=whose),
         measurements=_measurements(cdm, whose),
         procedures=procedures,
+        devices=cdm.read("device_exposure", COLUMNS["device_exposure"], where=whose),
         visits=_visits(cdm, whose),
         deaths=deaths,
         precision=_precision(cdm),

@@ -1,9 +1,14 @@
-"""Worst CRS and ICANS grade of each course (`crs@1`, `icans@1`): 0 only if somebody could have seen it."""
+"""Worst CRS and ICANS grade of each course (`crs@1`, `icans@1`): 0 only if somebody could have seen it.
+
+CRS is also graded anew from what was charted (`analytics.crs_grades`); `crs.reading` says which grade counts.
+"""
 
 import polars as pl
 
 from analytics.concept_sets import ConceptSets
+from analytics.concomitant import premedication
 from analytics.courses import days_between
+from analytics.crs_grades import AT_LEAST, SYSTEMS, chosen_grade, derive_regraded
 from analytics.disease import condition_in
 from analytics.findings import Findings
 from analytics.records import CONDITION_FIELD, Records
@@ -14,12 +19,18 @@ _GRADED_BY = {"CRS": "CS_CRS_GRADE", "ICANS": "CS_ICANS_GRADE"}
 _GRADES = {f"CS_GRADE_{grade}": grade for grade in range(1, 6)}
 
 
+CRS_COLUMNS = ("crs_recorded", "crs_system", "crs_astct", "crs_astct_basis", "crs_ctcae", "crs_ctcae_basis")
+"""Beside `crs_grade`: the worst grade as recorded and its system; the grades from signs and what they rest on, null
+for a course without a CRS record."""
+
+
 def derive_toxicity(
-    courses: pl.DataFrame, records: Records, sets: ConceptSets, study: Study, findings: Findings
+    courses: pl.DataFrame, bags: pl.DataFrame, records: Records, sets: ConceptSets, study: Study, findings: Findings
 ) -> pl.DataFrame:
-    """person_id, course_no, crs_grade, icans_grade.
+    """person_id, course_no, crs_grade, icans_grade, and `CRS_COLUMNS`.
 
     No record: 0 if the person was an inpatient in the window, else null. Records without a grade: null, counted (A04).
+    `crs_grade` is that of `crs.reading`.
     """
     result = courses.select(_KEYS)
     end = days_between(pl.col("start_date"), pl.col("end_date"))
@@ -34,7 +45,36 @@ def derive_toxicity(
         joined = result.join(worst, on=_KEYS, how="left").join(seen, on=_KEYS, how="left")
         grade = pl.when(pl.col("recorded").is_null() & pl.col("seen").is_not_null()).then(0).otherwise("grade")
         result = joined.with_columns(grade.cast(pl.Int8).alias(f"{name}_grade")).drop("grade", "recorded", "seen")
+        if name == "crs":
+            found = derive_regraded(courses, windows, inside, bags, records, sets, study, findings)
+            result = _with_systems(result, inside, found, study)
+            _count_differing(result, findings)
     return result
+
+
+def _with_systems(result: pl.DataFrame, events: pl.DataFrame, regraded: pl.DataFrame, study: Study) -> pl.DataFrame:
+    """`result` with `CRS_COLUMNS`, and `crs_grade` by `crs.reading`; `events`: the CRS records of the courses."""
+    graded = events.filter(pl.col("grade").is_not_null()).sort(
+        "grade", "date", "source_id", descending=[True, False, False]
+    )
+    worst = graded.group_by(_KEYS, maintain_order=True).agg(
+        pl.col("grade").first().cast(pl.Int8).alias("crs_recorded"), pl.col("system").first().alias("crs_system"),
+        *(pl.col("grade").filter(pl.col("system") == system).first().cast(pl.Int8).alias(f"recorded_{name}")
+          for name, system in SYSTEMS.items()),
+    )  # fmt: skip
+    result = result.join(worst, on=_KEYS, how="left").join(regraded, on=_KEYS, how="left")
+    result = result.with_columns(crs_grade=chosen_grade(pl.col("crs_grade"), study.get("crs.reading"), study))
+    return result.select(*_KEYS, "crs_grade", *CRS_COLUMNS)
+
+
+def _count_differing(result: pl.DataFrame, findings: Findings) -> None:
+    """R40: courses whose grade from signs is not that recorded; a lower limit differs only where it is above."""
+    for name in SYSTEMS:
+        known = result.drop_nulls(["crs_recorded", f"crs_{name}"])
+        grade, recorded = pl.col(f"crs_{name}"), pl.col("crs_recorded")
+        at_least = pl.col(f"crs_{name}_basis") == AT_LEAST
+        differs = pl.when(at_least).then(grade > recorded).otherwise(grade != recorded)
+        findings.count(f"dq_crs_differs_{name}", known.filter(differs), known)
 
 
 def count_steroids(
@@ -45,20 +85,15 @@ def count_steroids(
     doses = records.drugs.filter(
         sets.within("drug_concept_id", "CS_STEROID"),
         pl.col("drug_type_concept_id").is_in(study.get("exposure_type.administration_type_concept_ids")),
-    ).with_columns(
-        date=pl.col("drug_exposure_start_date"),
-        at=pl.coalesce("drug_exposure_start_datetime", pl.col("drug_exposure_start_date").cast(pl.Datetime("us"))),
-    )
+    ).with_columns(date=pl.col("drug_exposure_start_date"))
     windows = courses.select("person_id", "start_date", "end_date").join(doses, on="person_id")
     day = days_between(pl.col("start_date"), pl.col("date"))
     near = windows.filter(day >= rule["first_day"], pl.col("date") <= pl.col("end_date")).unique("drug_exposure_id")
-    before = (pl.col("start") - pl.col("at")).is_between(pl.duration(), pl.duration(hours=rule["premedication_hours"]))
-    premedication = near.join(bags.select("person_id", "start"), on="person_id").filter(before)
     crs = _graded(records, sets, "CRS", study).select("person_id", "grade", crs_date="date")
     crs = crs.filter((pl.col("grade") != 0).fill_null(value=True))
     distance = days_between(pl.col("crs_date"), pl.col("date")).abs()
     treatment = near.join(crs, on="person_id").filter(distance <= rule["crs_days"])
-    explained = pl.concat([premedication.select("drug_exposure_id"), treatment.select("drug_exposure_id")])
+    explained = pl.concat([premedication(near, bags, study), treatment.select("drug_exposure_id")])
     findings.count("dq_steroid_role_unclear", near.join(explained, on="drug_exposure_id", how="anti"), near)
 
 
@@ -161,7 +196,7 @@ def _record(events: pl.DataFrame, name: str, study: Study, findings: Findings) -
         findings.evidence(
             rows,
             table="study_course",
-            field=f"{name}_grade",
+            field="crs_recorded" if name == "crs" and study.get("crs.reading") != "recorded" else f"{name}_grade",
             rule=study.rule(name),
             grade="A",
             source_table=str(source_table),

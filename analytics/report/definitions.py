@@ -22,6 +22,8 @@ _SOURCE_RULES = (
     "units_cells",
     "exposure_type",
 )
+_GRADES = ("crs_astct", "crs_ctcae")
+"""Long, but what a physician asks for."""
 _STATISTICS = "statistics."
 _LONG = 320
 _SHORT = {
@@ -33,6 +35,8 @@ _SHORT = {
     "mrd": "MRD",
     "cd19": "CD19",
     "crs": "CRS",
+    "astct": "ASTCT",
+    "ctcae": "CTCAE",
     "icans": "ICANS",
     "efs": "EFS",
     "cr": "CR",
@@ -68,7 +72,10 @@ _STATISTICS_WORDS = {
 }
 """The parameters of the statistics in words."""
 
-_UNITS = {"pct": "%", "d": " days", "days": " days", "h": " h", "hours": " h", "kg": " kg", "years": " years"}
+_UNITS = {
+    "pct": "%", "d": " days", "days": " days", "h": " h", "hours": " h", "kg": " kg", "years": " years",
+    "celsius": " °C", "mmhg": " mmHg",
+}  # fmt: skip
 """Last parts of parameter names that are the unit of a number."""
 
 
@@ -111,7 +118,7 @@ def _row(row: Row, material: Material) -> dict[str, Any]:
 def _reads_sources(row: Row) -> bool:
     """Whether a setting holds patterns, words, codes or unit factors rather than a definition of the study."""
     name, value = str(row["name"]), str(row["value"] or "")
-    if name.startswith(_STATISTICS):
+    if name.startswith(_STATISTICS) or name in _GRADES:
         return False
     return name.endswith(_SOURCE_RULES) or len(value) > _LONG or any(sign in value for sign in _PATTERN_SIGNS)
 

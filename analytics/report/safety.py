@@ -1,6 +1,8 @@
-"""Adverse events (T9): CRS and ICANS by grade, all others one row each, rates."""
+"""Adverse events (T9): CRS and ICANS by grade, CRS by grading system, all others one row each, rates."""
 
+import json
 from html import escape
+from itertools import product
 from typing import Any
 
 import polars as pl
@@ -9,10 +11,13 @@ from analytics.figures.wording import count, interval, is_number, number, plural
 from analytics.report.material import Material, Section, some
 from analytics.report.quality import grading_system
 from analytics.report.tables import Column, html_table
+from analytics.statistics.safety import GRADINGS
 
 BY_GRADE = ("CRS", "ICANS")
 """The events that are shown grade by grade."""
 ANY, SEVERE = "any (>= 1)", ">= 3"
+IS_GRADING = pl.col("event").str.starts_with(GRADINGS)
+"""The rows that are the recorded CRS again, by one grading system: no events of their own."""
 _NOT_RECORDED = "not recorded"
 
 
@@ -43,17 +48,97 @@ def grades(material: Material) -> str:
             row[f"{unit}_n"] = "" if cell is None else share(cell["n"], cell["denominator"])
             row[f"{unit}_ci"] = interval(cell["lower"], cell["upper"]) if cell and is_number(cell["upper"]) else ""
         rows.append(row)
-    note = "Worst grade as recorded; exact: Clopper–Pearson. A record without a grade is missing, never grade 0."
+    note = (
+        f"Worst grade {_READINGS.get(_reading(material), '')}; exact: Clopper–Pearson. A record without a grade is "
+        "missing, never grade 0."
+    )
     body = html_table(rows, columns, stub="grade", group="event")
     return material.table(
         "Cytokine release syndrome (CRS) and neurotoxicity (ICANS)", body, [note, _grading_systems(material)]
     )
 
 
+_READINGS = {
+    "recorded": "as recorded",
+    "astct": "(CRS by ASTCT: from signs, else as recorded by it; ICANS as recorded)",
+    "ctcae": "(CRS by CTCAE: as recorded by it, else from signs; ICANS as recorded)",
+}
+
+
+def _reading(material: Material) -> str:
+    """Which grade of a CRS counts in this run (`crs.reading`)."""
+    settings = material.maybe("settings", "name", "value")
+    values = [] if settings is None else settings.filter(pl.col("name") == "crs")["value"].to_list()
+    return str(json.loads(values[0]).get("reading", "recorded")) if values and values[0] else "recorded"
+
+
+def gradings(material: Material) -> str:
+    """T9, A11: the recorded CRS by grading system, as recorded and graded anew from vital signs, drugs and oxygen."""
+    table = material.need("safety", *"event grade unit_of_analysis n denominator lower upper".split())
+    table = table.filter(IS_GRADING)
+    if table.is_empty():
+        return ""
+    rows = []
+    units, events = (table[name].unique(maintain_order=True) for name in ("unit_of_analysis", "event"))
+    for unit, event in product(units, events):
+        part = table.filter((pl.col("event") == event) & (pl.col("unit_of_analysis") == unit))
+        cells = {row["grade"]: row for row in part.to_dicts()}
+        grading = sentence(event.removeprefix(GRADINGS).strip())
+        rows.append({"unit": f"Per {unit}", "grading": grading, **_grading_cells(cells)})
+    columns = [
+        Column("grading", "Grading", "left"),
+        Column("graded", "Graded, n/N"),
+        Column("steps", "Grade 1 / 2 / 3 / 4 / 5"),
+        Column("severe", "Grade ≥ 3, n/N (%)"),
+        Column("ci", "Exact 95% CI (%)"),
+        Column("limits", "Lower limits"),
+    ]
+    signs = (
+        "From signs: temperature, systolic pressure by age, vasopressors and oxygen of the days around a CRS record, "
+        "worst day, assumed (<code>crs_signs@1</code>, <code>crs_astct@1</code>, <code>crs_ctcae@1</code>). ASTCT: "
+        "Lee et al. 2019; CTCAE: version 5.0. Signs alone are never CRS. Not recorded: too little is charted for any "
+        "grade; that is not grade 0. Lower limits: grades that may be higher, because a part of the signs is not "
+        "charted. Grade 5 only as recorded."
+    )
+    return material.table(
+        "Cytokine release syndrome by grading system",
+        html_table(rows, columns, stub="grading", group="unit"),
+        ["n/N: of the patients or courses with a CRS record of that system; from signs of all with a CRS record.",
+         signs, _silent_gradings(table)],
+    )  # fmt: skip
+
+
+def _grading_cells(rows: dict[str, dict[str, Any]]) -> dict[str, object]:
+    missing = rows["missing"]
+    graded, severe, limits = rows.get(ANY), rows.get(SEVERE), rows.get("at least")
+    if graded is None or severe is None:
+        silent = f"{_NOT_RECORDED} (0/{count(missing['denominator'])})"
+        return {"graded": silent, "steps": "", "severe": "", "ci": "", "limits": ""}
+    return {
+        "graded": f"{count(graded['denominator'])}/{count(missing['denominator'])}",
+        "steps": " / ".join(count(rows[str(grade)]["n"]) for grade in range(1, 6)),
+        "severe": share(severe["n"], severe["denominator"]),
+        "ci": interval(severe["lower"], severe["upper"]) if is_number(severe["upper"]) else "",
+        "limits": count(limits["n"]) if limits and limits["n"] else "",
+    }
+
+
+def _silent_gradings(table: pl.DataFrame) -> str:
+    """Says plainly when no child of the cohort has signs enough for a grade."""
+    signs = table.filter(pl.col("event").str.ends_with("from signs"))
+    known = signs.filter(pl.col("grade") == ANY)
+    if signs.is_empty() or not known.is_empty():
+        return ""
+    return (
+        "No CRS could be graded from signs: what a grade needs (fever and blood pressure, oxygen or vasopressors "
+        "beside a CRS record) is not recorded in this cohort."
+    )
+
+
 def other_events(material: Material) -> str:
     """T9: every other adverse event, one row each; what these data do not record is said, never shown as 0."""
     table = material.need("safety", *"event grade unit_of_analysis n denominator lower upper".split())
-    table = table.filter(pl.col("event").is_in(BY_GRADE).not_())
+    table = table.filter(~pl.col("event").is_in(BY_GRADE), ~IS_GRADING)
     some(table, "adverse event beside CRS and ICANS")
     units = table["unit_of_analysis"].unique(maintain_order=True).to_list()
     columns = [Column("event", "Event", "left")]
@@ -117,7 +202,9 @@ def _grading_systems(material: Material) -> str:
         if total:
             said.append(f"{event}: {', '.join(named)} of {plural(total, 'record')}")
     return (
-        f"System of grading. {'; '.join(said)}. Grades are not converted (assumed, <code>crs@1</code>)." if said else ""
+        f"System of grading. {'; '.join(said)}. Recorded grades are not converted (assumed, <code>crs@1</code>)."
+        if said
+        else ""
     )
 
 
@@ -162,4 +249,8 @@ def rates(material: Material) -> str:
     )
 
 
-SAFETY = Section("safety", "Safety", (("Grades", grades), ("Other adverse events", other_events), ("Rates", rates)))
+SAFETY = Section(
+    "safety",
+    "Safety",
+    (("Grades", grades), ("CRS by grading system", gradings), ("Other adverse events", other_events), ("Rates", rates)),
+)

@@ -1,4 +1,4 @@
-"""The sensitivity matrix (S1–S15): one row per definition, one column per estimate."""
+"""The sensitivity matrix (S1–S15, A11): one row per definition, one column per estimate."""
 
 import json
 import re
@@ -111,10 +111,15 @@ def _matrix(material: Material, outcome: str, own: list[dict[str, Any]], names: 
         if row["note"] and _MODEL.match(row["quantity"])
     )
     return material.table(
-        f"Sensitivity of other estimates: {outcome if outcome[1:2] == ' ' else outcome[:1].lower() + outcome[1:]}",
+        f"Sensitivity of other estimates: {_within(outcome)}",
         html_table(rows, columns, stub="analysis"),
         [note, escape("; ".join(said)) + "." if said else ""],
     )
+
+
+def _within(outcome: str) -> str:
+    """An outcome within a sentence: small at its beginning, but not "T cells" and "CRS"."""
+    return outcome if outcome[1:2] == " " or outcome[:2].isupper() else outcome[:1].lower() + outcome[1:]
 
 
 def analysis_name(row: Row) -> str:
@@ -205,8 +210,9 @@ def _analyses(table: pl.DataFrame) -> list[str]:
 
 
 def _position(name: str) -> tuple[int, str]:
-    found = re.match(r"S(\d+)", name)
-    return (int(found.group(1)) if found else 0, name)
+    found = re.match(r"([AS])(\d+)", name)
+    # analyses of the plan (A11) come after the numbered sensitivity analyses
+    return (int(found.group(2)) + (100 if found.group(1) == "A" else 0) if found else 0, name)
 
 
 def _sensitivity(material: Material) -> pl.DataFrame:
@@ -237,6 +243,8 @@ _PATHS = {
     "mrd_positive.by_lod=True": "MRD positive is whatever the assay detects (its limit of detection as cut-off)",
     "tcell_chemotherapy.leave_out=True": "T-cell draws soon after systemic chemotherapy left out",
     "fas.down_syndrome=False": "without Down syndrome",
+    "crs.reading=astct": "CRS graded by ASTCT (from signs, else as recorded by it)",
+    "crs.reading=ctcae": "CRS graded by CTCAE (as recorded by it, else from signs)",
 }
 
 

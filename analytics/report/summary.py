@@ -25,7 +25,7 @@ from analytics.figures.wording import (
 )
 from analytics.report.material import Material, NotComputedError, some, total_of
 from analytics.report.response import over_all_sites
-from analytics.report.safety import ANY, BY_GRADE, SEVERE
+from analytics.report.safety import ANY, BY_GRADE, IS_GRADING, SEVERE
 
 _YEAR = 365
 
@@ -214,7 +214,7 @@ def _cells(material: Material) -> Iterator[str]:
 
 
 def _safety(material: Material) -> Iterator[str]:
-    table = material.need("safety", "event", "grade", "unit_of_analysis", "n", "denominator")
+    table = material.need("safety", "event", "grade", "unit_of_analysis", "n", "denominator").filter(~IS_GRADING)
     table = table.filter(pl.col("unit_of_analysis") == "course")
     parts, others = [], []
     for event in table["event"].unique(maintain_order=True).to_list():

@@ -33,7 +33,7 @@ class StudyFrames:
     """The derived frames the statistics read, with the analysis factors added to `patients` and `courses`.
 
     `attrition`, `bags`, `course_times`, `events`, `lab_points` and `adverse_events` are without columns when they were
-    not derived; `tki` and `chemo_recorded` of the patients are then null.
+    not derived; `tki` and `chemo_recorded` of the patients, and what is known of a CRS beside its grade, are then null.
     """
 
     patients: pl.DataFrame
@@ -49,6 +49,10 @@ class StudyFrames:
 
 _OPTIONAL = ("attrition", "bags", "course_times", "events", "lab_points", "adverse_events")
 _NOT_DERIVED = ("tki", "chemo_recorded")
+_CRS = {
+    "crs_recorded": pl.Int8, "crs_system": pl.String, "crs_astct": pl.Int8, "crs_astct_basis": pl.String,
+    "crs_ctcae": pl.Int8, "crs_ctcae_basis": pl.String,
+}  # fmt: skip
 
 
 def study_frames(derived: object) -> StudyFrames:
@@ -73,6 +77,8 @@ def study_frames(derived: object) -> StudyFrames:
     flags = patients.select("person_id", "poor_cytogenetics", "bcr_abl1")
     courses = found["courses"].drop("poor_cytogenetics", "bcr_abl1", strict=False)
     courses = courses.join(flags, on="person_id", how="left").join(factors, on="person_id", how="left")
+    absent = (pl.lit(None, dtype=kind).alias(name) for name, kind in _CRS.items() if name not in courses.columns)
+    courses = courses.with_columns(*absent)
     return StudyFrames(
         patients.sort("person_id"),
         courses.sort("person_id", "course_no"),

@@ -1,7 +1,7 @@
 """Adverse events by grade, per course and per patient (worst grade), and rates per 100 infusion days (A11).
 
 CRS and ICANS come from the courses, all other events from `adverse_events`. What is not recorded of anybody has
-one row, `missing`, and no rate: it is not 0.
+one row, `missing`, and no rate: it is not 0. The grades of recorded CRS stand by grading system, too (`GRADINGS`).
 """
 
 import polars as pl
@@ -13,6 +13,11 @@ from analytics.statistics.proportions import clopper_pearson
 from analytics.statistics.tables import tidy
 
 EVENTS = {"CRS": "crs_grade", "ICANS": "icans_grade"}
+GRADINGS = "CRS graded"
+"""How the events begin that are the recorded CRS again, by one grading system; among those with a CRS record only."""
+AS_RECORDED = "as recorded"
+"""How the names of those events end that are recorded grades: by system they add up to all of them."""
+_SIGNS = {"ASTCT": "crs_astct", "CTCAE": "crs_ctcae"}
 GRADES = ("0", "1", "2", "3", "4", "5")
 GROUPED = {"any (>= 1)": 1, ">= 3": 3}
 
@@ -73,6 +78,42 @@ def other_events(frames: StudyFrames) -> list[str]:
     return [] if events.is_empty() else events["event"].unique(maintain_order=True).to_list()
 
 
+def _gradings(courses: pl.DataFrame) -> dict[str, pl.DataFrame]:
+    """By name: person_id, grade, at_least of the courses with a CRS record, as recorded by each system and from signs.
+
+    Recorded grades stand among the courses whose worst grade is of that system; grades from signs, and the recorded
+    ones beside them, among all.
+    """
+    crs = courses.filter(pl.col("crs_astct_basis").is_not_null())
+    sure = pl.lit(value=False)
+    found = {f"{GRADINGS} {AS_RECORDED}": crs.select("person_id", grade="crs_recorded", at_least=sure)}
+    for system in crs["crs_system"].drop_nulls().unique().sort():
+        own = crs.filter(pl.col("crs_system") == system)
+        found[f"{GRADINGS} by {system}, {AS_RECORDED}"] = own.select("person_id", grade="crs_recorded", at_least=sure)
+    for system, column in _SIGNS.items():
+        at_least = pl.col(f"{column}_basis") == "at least"
+        found[f"{GRADINGS} by {system}, from signs"] = crs.select("person_id", grade=column, at_least=at_least)
+    return found
+
+
+def _grading_rows(event: str, courses: pl.DataFrame, confidence: float) -> list[dict[str, object]]:
+    """As `_grade_rows`; a row `at least` counts the lower limits among them; what nobody has is only `missing`."""
+    worst = courses.group_by("person_id", maintain_order=True).agg(
+        pl.col("grade").max(),
+        at_least=pl.col("at_least").filter(pl.col("grade") == pl.col("grade").max()).all() & pl.col("at_least").any(),
+    )
+    rows: list[dict[str, object]] = []
+    for unit, frame in (("patient", worst), ("course", courses)):
+        found = _grade_rows(event, unit, frame["grade"], confidence)
+        known = frame.drop_nulls("grade")
+        if known.is_empty():
+            rows += found[-1:]
+            continue
+        limits = {"event": event, "grade": "at least", "unit_of_analysis": unit, "n": int(known["at_least"].sum())}
+        rows += [*found[:-1], limits | {"denominator": known.height}, found[-1]]
+    return rows
+
+
 def safety_table(frames: StudyFrames, parameters: StatisticsParameters) -> pl.DataFrame:
     """A11: counts and exact percentages by grade; the patient's grade is the worst of the courses with a grade."""
     rows: list[dict[str, object]] = []
@@ -85,6 +126,9 @@ def safety_table(frames: StudyFrames, parameters: StatisticsParameters) -> pl.Da
         worst = courses.group_by("person_id").agg(pl.col("occurred", "grade").max())
         rows += _told_rows(event, "patient", worst, parameters.confidence)
         rows += _told_rows(event, "course", courses, parameters.confidence)
+    for event, courses in _gradings(frames.courses).items():
+        if not courses.is_empty():
+            rows += _grading_rows(event, courses, parameters.confidence)
     return tidy("safety", rows)
 
 

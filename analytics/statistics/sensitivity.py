@@ -1,4 +1,4 @@
-"""Sensitivity analyses S1–S15: the same estimates under another definition, side by side with the primary one.
+"""Sensitivity analyses S1–S15, and A11 by grading system: the same estimates under another definition, side by side.
 
 Definitions that need another derivation (`DERIVED_AGAIN`) come as `variants`. What these data cannot answer is listed
 as not computed, with the reason, so that its absence is seen.
@@ -26,6 +26,8 @@ DERIVED_AGAIN = {
     "S10": ("T-cell windows", ("S10-pre", "S10-post")),
     "S10-chemo": ("T cells without chemotherapy in the 14 days before the draw", ("S10-chemo",)),
     "S13-Down": ("without Down syndrome", ("S13-Down",)),
+    "A11-ASTCT": ("CRS graded by ASTCT", ("A11-ASTCT",)),
+    "A11-CTCAE": ("CRS graded by CTCAE", ("A11-CTCAE",)),
 }
 """Analyses that need another derivation: what it is, and how its names in the parameter `sensitivity` begin."""
 
@@ -106,6 +108,11 @@ def _not_computed(frames: StudyFrames, variants: Mapping[str, object]) -> dict[s
     if "S10-chemo" in variants and not frames.patients["chemo_recorded"].sum():
         what, _ = DERIVED_AGAIN["S10-chemo"]
         absent["S10-chemo"] = (what, "no chemotherapy is recorded (not recorded is not none)")
+    for name, column in (("A11-ASTCT", "crs_astct"), ("A11-CTCAE", "crs_ctcae")):
+        if name in variants and not frames.courses[column].count():
+            n = frames.courses["crs_astct_basis"].count()
+            why = f"not recorded in this cohort: what a grade needs is charted beside none of {n} courses with CRS"
+            absent[name] = (DERIVED_AGAIN[name][0], why if n else "no CRS is recorded")
     if reason := _unknown_tki(frames.patients):
         absent["S13-TKI"] = ("without BCR::ABL1 on a TKI", reason)
     return absent

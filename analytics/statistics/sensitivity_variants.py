@@ -91,7 +91,7 @@ def variant_rows(
     primary = {_key(row): row for row in _estimates(frames, parameters)}
     if variants:
         for row in primary.values():
-            if row["endpoint"] == "T cells":
+            if row["endpoint"] in ("T cells", "CRS"):
                 yield row | {"analysis_id": "primary", "definition": "primary definitions"}
     for name, derived in variants.items():
         for row in _estimates(study_frames(derived), parameters):
@@ -99,9 +99,10 @@ def variant_rows(
             if any(row.get(column) != before.get(column) for column in ("estimate", "p", "n", "events")):
                 yield row | {"analysis_id": name, "definition": f"derived again: {name}"}
     for name, derived in variants.items():
-        note = "only quantities that differ from the primary analysis have rows"
+        notes = ["only quantities that differ from the primary analysis have rows"]
+        notes += [*_left_out(name, frames, study_frames(derived)), *_regraded(name, frames)]
         yield {"analysis_id": name, "definition": f"derived again: {name}", "quantity": "computed",
-               "note": "; ".join([note, *_left_out(name, frames, study_frames(derived))])}  # fmt: skip
+               "note": "; ".join(notes)}  # fmt: skip
 
 
 def _left_out(name: str, primary: StudyFrames, other: StudyFrames) -> Iterator[str]:
@@ -120,6 +121,19 @@ def _left_out(name: str, primary: StudyFrames, other: StudyFrames) -> Iterator[s
             if unknown
             else "every patient has some on record"
         )
+
+
+def _regraded(name: str, primary: StudyFrames) -> Iterator[str]:
+    """For CRS by another system: how many courses its grades come from, and how many have none in it."""
+    column = {"A11-ASTCT": "crs_astct", "A11-CTCAE": "crs_ctcae"}.get(name)
+    if column is None:
+        return
+    crs = primary.courses.filter(pl.col(f"{column}_basis").is_not_null())
+    limits = int((crs[f"{column}_basis"] == "at least").sum())
+    yield (
+        f"{crs[column].count()} of {crs.height} courses with CRS graded from signs, "
+        f"{limits or 'none'} of them as a lower limit"
+    )
 
 
 def _key(row: Row) -> tuple[object, ...]:
@@ -143,12 +157,25 @@ def _estimates(frames: StudyFrames, parameters: StatisticsParameters) -> Iterato
             "estimate": point.survival, "lower": point.lower, "upper": point.upper, "n": len(part.time),
             "events": int(part.event.sum()), "note": point.note,
         }  # fmt: skip
+    yield _severe_crs(frames, parameters)
     for row in paired_table(frames, parameters).iter_rows(named=True):
         yield {
             "endpoint": "T cells", "quantity": f"{row['analyte']} shift", "estimate": row["shift"],
             "lower": row["shift_lower"], "upper": row["shift_upper"], "p": row["p"], "n": row["n_pairs"],
             "method": row["method"], "note": row["note"],
         }  # fmt: skip
+
+
+def _severe_crs(frames: StudyFrames, parameters: StatisticsParameters) -> Row:
+    """A11: the share of grade 3 or more among the courses with a graded CRS."""
+    graded = frames.courses.filter(pl.col("crs_grade") >= 1)["crs_grade"]
+    severe = int((graded >= 3).sum())
+    found = proportion_row(severe, graded.len(), parameters.confidence)
+    return {
+        "endpoint": "CRS", "quantity": "grade >= 3, percent of courses with a graded CRS",
+        "estimate": found.get("percent"), "lower": found.get("cp_lower"), "upper": found.get("cp_upper"),
+        "n": graded.len(), "events": severe, "method": "Clopper-Pearson; events = grade >= 3",
+    }  # fmt: skip
 
 
 def _responses(frames: StudyFrames, parameters: StatisticsParameters) -> Iterator[Row]:

@@ -108,8 +108,10 @@ def test_variants_change_only_what_they_are_about(derived: Derived, truth_cdm: o
     assert variants["S10-post-7"].patients.equals(derived.patients)
     rows = run_analyses(derived, QUICK, variants)["sensitivity"].filter(pl.col("analysis_id") == "S10-post-7")
     assert rows.drop_nulls("endpoint")["endpoint"].unique().to_list() == ["T cells"]
-    assert not_computed(run_analyses(derived, QUICK, variants)) == {"S13-TKI"}  # nobody's TKI is on record
-    assert not_computed(run_analyses(derived, QUICK)) == {"S7-LOD", "S10", "S10-chemo", "S13-Down", "S13-TKI"}
+    # nobody's TKI is on record, and no vital sign beside any CRS
+    assert not_computed(run_analyses(derived, QUICK, variants)) == {"S13-TKI", "A11-ASTCT", "A11-CTCAE"}
+    without = {"S7-LOD", "S10", "S10-chemo", "S13-Down", "S13-TKI", "A11-ASTCT", "A11-CTCAE"}
+    assert not_computed(run_analyses(derived, QUICK)) == without
     shorter = rows.filter(pl.col("quantity") == "CD3 shift")["n"].item()
     assert shorter < 85
 
