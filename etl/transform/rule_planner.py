@@ -1,5 +1,6 @@
 """One rule of a mapping turned into SQL: its columns, the concepts and references it needs."""
 
+import re
 from collections.abc import Callable
 from functools import partial
 from typing import Any
@@ -86,7 +87,7 @@ class RulePlanner:
 
     def _place(self, name: str, sql: str) -> str:
         """Has an expression evaluated in stage 1 and gives back how the rule reads it."""
-        if self.at is None:
+        if self.at is None or not re.search(rf"\b{self.at.sql}\b", sql):  # of the resource, or the same for all
             return f's."{self.planner.read(f"x{len(self.planner.plan.expressions)}_{name}", sql)}"'
         known = known_as(sql, self.inside)
         if known:

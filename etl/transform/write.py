@@ -58,8 +58,8 @@ def unfold_elements(work: duckdb.DuckDBPyConnection, stage: Stage, each: str) ->
     name, inside = stage.plan.unfolded[each]
     work.execute(
         f"CREATE TABLE {table} AS SELECT *{keys} FROM (SELECT n, site, {inside} AS e, place FROM ("
-        f'SELECT n, site, zone, unnest("{each}", recursive := false) AS {name}, generate_subscripts("{each}", 1) AS place '
-        f"FROM {stage.table} WHERE outcome IS NULL))"
+        f'SELECT n, site, zone, unnest("{each}", recursive := false) AS {name}, '
+        f'generate_subscripts("{each}", 1) AS place FROM {stage.table} WHERE outcome IS NULL))'
     )
     return [
         CodedColumn(f'SELECT "{one.key}" AS k, site, e."{one.column}" AS c FROM {table}', one.concept)
