@@ -36,11 +36,15 @@ def conformance_files(folder: Path, cases: Path) -> dict[str, str]:
     """
     mappings = load_mappings(folder)
     judged = yaml.safe_load((folder / "conformance.yaml").read_text(encoding="utf-8"))
-    problems = [*_faults(judged, folder.parent, cases), *_lost_in_silence(mappings, judged["not_read"])]
-    if problems:
-        raise MappingError(f"{folder / 'conformance.yaml'} cannot be used", problems=problems)
     policies = yaml.safe_load((folder / "policies.yaml").read_text(encoding="utf-8"))
     manifest = _manifest(mappings, judged, policies)
+    problems = [
+        *_faults(judged, folder.parent, cases),
+        *_lost_in_silence(mappings, judged["not_read"]),
+        *_empty_in_silence(manifest["tables"], judged["never_filled"]),
+    ]
+    if problems:
+        raise MappingError(f"{folder / 'conformance.yaml'} cannot be used", problems=problems)
     return {
         _PAGE: _page(mappings, judged, policies, manifest["tables"], cases),
         _MANIFEST: json.dumps(manifest, ensure_ascii=False, indent=1) + "\n",
@@ -63,6 +67,14 @@ def _lost_in_silence(mappings: Mappings, not_read: dict[str, str]) -> Iterator[s
     for mapping in mappings.base.values():
         if names := unsaid(mapping, not_read):
             yield f"{mapping.file.name}: neither read nor named under departs_from or not_read: {', '.join(names)}"
+
+
+def _empty_in_silence(tables: dict[str, dict[str, Any]], reasons: dict[str, dict[str, str]]) -> Iterator[str]:
+    """Columns that no rule fills and nobody says why, and reasons for columns that are filled."""
+    empty = {(name, column) for name, one in tables.items() for column in one.get("never_filled", [])}
+    said = {(name, column) for name, why in reasons.items() for column in why}
+    yield from (f"never_filled: {name}.{column}: no rule fills it; say why" for name, column in sorted(empty - said))
+    yield from (f"never_filled: {name}.{column}: a rule fills it" for name, column in sorted(said - empty))
 
 
 def _form_faults(name: str, one: dict[str, Any]) -> Iterator[str]:
@@ -175,6 +187,11 @@ def _page(
         "## Tables",
         "Fully: every column is filled by some mapping rule, where the source has it.",
         _filled_table(tables),
+        "Why a column is never filled:",
+        _table(
+            ("table", "column", "why"),
+            [(name, column, str(why)) for name, one in judged["never_filled"].items() for column, why in one.items()],
+        ),
     ]
     return "\n\n".join(parts) + "\n"
 

@@ -103,6 +103,18 @@ def test_an_element_that_is_neither_read_nor_named_is_refused(copy: Path) -> Non
     assert named == ["organization.yaml: neither read nor named under departs_from or not_read: telecom"]
 
 
+def test_a_column_that_nobody_fills_needs_a_reason_and_a_filled_one_has_none(copy: Path) -> None:
+    judged = copy / "conformance.yaml"
+    text = judged.read_text(encoding="utf-8").replace("    npi: ", "    gender_concept_id: ")
+    judged.write_text(text, encoding="utf-8")
+    with pytest.raises(MappingError) as raised:
+        conformance_files(copy, CASES)
+    assert [line for line in raised.value.problems if line.startswith("never_filled")] == [
+        "never_filled: provider.npi: no rule fills it; say why",
+        "never_filled: provider.gender_concept_id: a rule fills it",
+    ]
+
+
 def test_every_statement_is_on_the_page_with_the_titles_of_its_cases(made: dict[str, str]) -> None:
     page = made["CONFORMANCE.md"]
     for name in STATEMENTS:
