@@ -215,7 +215,12 @@ def covered(tmp_path_factory: pytest.TempPathFactory) -> Covered:
     for group in runner._groups(runner.CASES):
         found = runner._run(tmp_path_factory.mktemp("covered"), group, runner.mappings_for(group))
         for case in group:
-            types = {one["id"]: one["resourceType"] for one in case.content["given"] if "id" in one}
+            resources = [
+                one["resource"] if outer["resourceType"] == "Bundle" else one
+                for outer in case.content["given"]
+                for one in outer.get("entry", [outer])
+            ]
+            types = {one["id"]: one["resourceType"] for one in resources if "id" in one}
             for table, rows in found.rows[case.name].items():
                 if table == "death":  # its row id is the person's
                     done.rules.add(("Patient", "death"))
