@@ -18,6 +18,7 @@ import yaml
 import etl.cdm
 from etl.errors import MappingError, did_you_mean
 from etl.mapping.check_forms import STATEMENTS
+from etl.mapping.elements_said import unsaid
 from etl.mapping.language import Mappings, load_mappings
 from etl.vocabulary import shipped_folder
 
@@ -35,11 +36,15 @@ def conformance_files(folder: Path, cases: Path) -> dict[str, str]:
     """
     mappings = load_mappings(folder)
     judged = yaml.safe_load((folder / "conformance.yaml").read_text(encoding="utf-8"))
-    problems = list(_faults(judged, folder.parent, cases))
-    if problems:
-        raise MappingError(f"{folder / 'conformance.yaml'} cannot be used", problems=problems)
     policies = yaml.safe_load((folder / "policies.yaml").read_text(encoding="utf-8"))
     manifest = _manifest(mappings, judged, policies)
+    problems = [
+        *_faults(judged, folder.parent, cases),
+        *_lost_in_silence(mappings, judged["not_read"]),
+        *_empty_in_silence(manifest["tables"], judged["never_filled"]),
+    ]
+    if problems:
+        raise MappingError(f"{folder / 'conformance.yaml'} cannot be used", problems=problems)
     return {
         _PAGE: _page(mappings, judged, policies, manifest["tables"], cases),
         _MANIFEST: json.dumps(manifest, ensure_ascii=False, indent=1) + "\n",
@@ -56,6 +61,20 @@ def _faults(judged: dict[str, Any], project: Path, cases: Path) -> Iterator[str]
     for table in judged["tables_by_code"]:
         if table not in etl.cdm.TABLES:
             yield f"tables_by_code: {table} is no CDM table{did_you_mean(str(table), list(etl.cdm.TABLES))}"
+
+
+def _lost_in_silence(mappings: Mappings, not_read: dict[str, str]) -> Iterator[str]:
+    for mapping in mappings.base.values():
+        if names := unsaid(mapping, not_read):
+            yield f"{mapping.file.name}: neither read nor named under departs_from or not_read: {', '.join(names)}"
+
+
+def _empty_in_silence(tables: dict[str, dict[str, Any]], reasons: dict[str, dict[str, str]]) -> Iterator[str]:
+    """Columns that no rule fills and nobody says why, and reasons for columns that are filled."""
+    empty = {(name, column) for name, one in tables.items() for column in one.get("never_filled", [])}
+    said = {(name, column) for name, why in reasons.items() for column in why}
+    yield from (f"never_filled: {name}.{column}: no rule fills it; say why" for name, column in sorted(empty - said))
+    yield from (f"never_filled: {name}.{column}: a rule fills it" for name, column in sorted(said - empty))
 
 
 def _form_faults(name: str, one: dict[str, Any]) -> Iterator[str]:
@@ -160,12 +179,19 @@ def _page(
         "## Departures",
         "From `departs_from` of the mapping files: where we do not follow the guide or THEMIS; what is lost (f2o-080).",
         _departure_table(mappings),
+        "Elements that are read from no type, or only where a mapping file says so:",
+        _table(("element", "why"), [(f"`{name}`", str(why)) for name, why in judged["not_read"].items()]),
         "## Policies",
         "Contested decisions; the default is in **bold**. `policies:` in the settings chooses; each run records it.",
         _policy_table(policies),
         "## Tables",
         "Fully: every column is filled by some mapping rule, where the source has it.",
         _filled_table(tables),
+        "Why a column is never filled:",
+        _table(
+            ("table", "column", "why"),
+            [(name, column, str(why)) for name, one in judged["never_filled"].items() for column, why in one.items()],
+        ),
     ]
     return "\n\n".join(parts) + "\n"
 

@@ -100,7 +100,9 @@ class FormWords:
             other = self.column(form.get("else")).words
             return Said(f"{form['if_known']} ({form['named']}) where the loaded vocabulary has it, else {other}")
         if "when_set" in form:
-            return Said(f"{self._constant(form['value'])} where {form['when_set']} has a value")
+            other = form["when_set"]
+            there = self._form(other).words if isinstance(other, dict) else other
+            return Said(f"{self._constant(form['value'])} where {there} has a value")
         if "when" in form:
             said = self.column(form["then"])
             return Said(f"when `{form['when']}`: {said.words}", said.path, said.lookup)

@@ -163,7 +163,7 @@ class RulePlanner:
         verbs: dict[str, Callable[[], str]] = {
             "lookup": lambda: self._lookup(form, column),
             "if_known": lambda: self._if_known(form, column),
-            "when_set": lambda: self._when_set(str(form["when_set"]), str(form["value"])),
+            "when_set": lambda: self._when_set(form["when_set"], str(form["value"]), column),
             "when": lambda: self._when(str(form["when"]), form["then"], column),
             "plus_days": lambda: self._plus_days(form["plus_days"], column),
             "first": lambda: f"coalesce({', '.join(self._form(one, column) for one in form['first'])})",
@@ -185,8 +185,10 @@ class RulePlanner:
             raise PathError(f"unknown form {sorted(form)}{did_you_mean(next(iter(form), ''), list(verbs))}")
         return verbs[verb]()
 
-    def _when_set(self, other: str, value: str) -> str:
-        """A constant that stands beside another column, and only when that has a value."""
+    def _when_set(self, other: str | dict[str, Any], value: str, column: str) -> str:
+        """A constant that stands beside another column, and only when that (or another form) has a value."""
+        if isinstance(other, dict):
+            return f"(CASE WHEN {self._form(other, column)} IS NOT NULL THEN {int(value)} END)"
         if other not in self.rule.columns:
             raise PathError(f"when_set: {other} is no column here{did_you_mean(other, list(self.rule.columns))}")
         return f"(CASE WHEN {self._form(self.rule.columns[other], other)} IS NOT NULL THEN {int(value)} END)"

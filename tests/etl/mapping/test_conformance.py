@@ -91,6 +91,30 @@ def test_a_verdict_without_evidence_is_refused(copy: Path) -> None:
     ]
 
 
+def test_an_element_that_is_neither_read_nor_named_is_refused(copy: Path) -> None:
+    path = copy / "resources" / "organization.yaml"
+    path.write_text(path.read_text(encoding="utf-8").replace("type, telecom, alias", "type, alias"), encoding="utf-8")
+    judged = copy / "conformance.yaml"
+    text = judged.read_text(encoding="utf-8").replace("  telecom: names people (f2o-022)\n", "")
+    judged.write_text(text, encoding="utf-8")
+    with pytest.raises(MappingError) as raised:
+        conformance_files(copy, CASES)
+    named = [line for line in raised.value.problems if line.startswith("organization.yaml")]
+    assert named == ["organization.yaml: neither read nor named under departs_from or not_read: telecom"]
+
+
+def test_a_column_that_nobody_fills_needs_a_reason_and_a_filled_one_has_none(copy: Path) -> None:
+    judged = copy / "conformance.yaml"
+    text = judged.read_text(encoding="utf-8").replace("    npi: ", "    gender_concept_id: ")
+    judged.write_text(text, encoding="utf-8")
+    with pytest.raises(MappingError) as raised:
+        conformance_files(copy, CASES)
+    assert [line for line in raised.value.problems if line.startswith("never_filled")] == [
+        "never_filled: provider.npi: no rule fills it; say why",
+        "never_filled: provider.gender_concept_id: a rule fills it",
+    ]
+
+
 def test_every_statement_is_on_the_page_with_the_titles_of_its_cases(made: dict[str, str]) -> None:
     page = made["CONFORMANCE.md"]
     for name in STATEMENTS:
@@ -150,9 +174,9 @@ def test_a_looser_policy_lifts_its_reason() -> None:
 
 
 def test_parts_of_visits_are_details_or_visits() -> None:
-    details = {"visit_occurrence", "visit_detail", "part_alone"}
+    details = {"visit_occurrence", "visit_detail", "part_alone", "reason"}
     assert _outcomes("parts_of_visits", "visit_detail", "Encounter")[1] == details
-    assert _outcomes("parts_of_visits", "flatten", "Encounter")[1] == {"visit_occurrence", "visit_of_part"}
+    assert _outcomes("parts_of_visits", "flatten", "Encounter")[1] == {"visit_occurrence", "visit_of_part", "reason"}
 
 
 def test_orders_can_be_off_while_their_reasons_are_read() -> None:
@@ -191,7 +215,12 @@ def covered(tmp_path_factory: pytest.TempPathFactory) -> Covered:
     for group in runner._groups(runner.CASES):
         found = runner._run(tmp_path_factory.mktemp("covered"), group, runner.mappings_for(group))
         for case in group:
-            types = {one["id"]: one["resourceType"] for one in case.content["given"] if "id" in one}
+            resources = [
+                one["resource"] if outer["resourceType"] == "Bundle" else one
+                for outer in case.content["given"]
+                for one in outer.get("entry", [outer])
+            ]
+            types = {one["id"]: one["resourceType"] for one in resources if "id" in one}
             for table, rows in found.rows[case.name].items():
                 if table == "death":  # its row id is the person's
                     done.rules.add(("Patient", "death"))
