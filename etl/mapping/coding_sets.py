@@ -19,10 +19,11 @@ def coding_set(translator: Translator, value: Value) -> str:
     if kind == "CodeableConcept":
         codings = translator.translate("coding", value)
         text = translator.translate("text", value).sql
-        return _as_set(_codings(translator, codings), f"coalesce({text}, {_words_alone(translator, codings)})")
+        words = f"coalesce({text}, {_words_alone(translator, codings)})"
+        return _as_set(_codings(translator, codings), words, value)
     if kind == "Quantity":
         system, code, unit = (translator.translate(name, value).sql for name in ("system", "code", "unit"))
-        return _as_set(f"(CASE WHEN {code} IS NOT NULL THEN [{_one(system, code, unit, 'NULL')}] END)", unit)
+        return _as_set(f"(CASE WHEN {code} IS NOT NULL THEN [{_one(system, code, unit, 'NULL')}] END)", unit, value)
     if kind == "code":
         one = _one("NULL", value.sql, "NULL", "NULL")
         return _as_set(f"(CASE WHEN {value.sql} IS NOT NULL THEN [{one}] END)", None)
@@ -68,10 +69,12 @@ def _one(system: str, code: str, display: str, user: str) -> str:
     return f"{{'system': {system}, 'code': {code}, 'display': {display}, 'user': {user}}}"
 
 
-def _as_set(codings: str | None, text: str | None) -> str:
+def _as_set(codings: str | None, text: str | None, value: Value | None = None) -> str:
+    """SQL of the set; nothing is evaluated where `value` is not there, as most elements of most resources are not."""
     text = f"nullif(trim({text}), '')" if text else None
     says = " OR ".join([*([f"len({codings}) > 0"] if codings else []), *([f"{text} IS NOT NULL"] if text else [])])
     # DuckDB gives no list and an empty one the same hash, by which equal sets are told (`key_of`)
     listed = f"CASE WHEN len({codings}) > 0 THEN {codings} END" if codings else "NULL"
     made = f"{{'codings': {listed}, 'text': {text or 'NULL'}}}::coding_set"
-    return f"(CASE WHEN {says} THEN {made} END)"
+    there = f"{value.sql} IS NOT NULL AND " if value else ""
+    return f"(CASE WHEN {there}({says}) THEN {made} END)"

@@ -250,8 +250,12 @@ class Translator:
     def _choice_function(self, subject: ChoiceValue, name: str) -> Value:
         if name not in {"exists", "empty", "hasValue"}:
             raise PathError(f"{subject.choice.name}[x] needs ofType(...) before {name}()")
-        tests = [exists(self.element(subject.base, one), []).sql for one in subject.choice.by_type.values()]
-        any_of = "(" + " OR ".join(tests) + ")"
+        base = subject.base
+        one = Value(self.variable(), base.type, many=False, need=base.need) if base.many else base
+        any_of = " OR ".join(exists(self.element(one, kind)).sql for kind in subject.choice.by_type.values())
+        if base.many:  # one lambda for all types
+            any_of = exists(Value(f"list_filter({base.sql}, lambda {one.sql}: {any_of})", base.type, many=True)).sql
+        any_of = f"({any_of})"
         return Value(f"(NOT {any_of})" if name == "empty" else any_of, "boolean", many=False)
 
     def _iterate(self, subject: Value, name: str, argument: Node) -> Value:
