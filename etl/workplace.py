@@ -62,6 +62,10 @@ _SLOW_COMPRESSION = "fsst,dict_fsst,zstd"
 """Tried on every text column when a file is written: a third of the time of a commit, for a sixth of the disk."""
 
 
+_NEVER = "1TB"
+"""After so many changes DuckDB would tidy up its memory, at the end of whichever statement runs alone."""
+
+
 @contextmanager
 def work_database(folder: Path, workers: int, times: int = 1) -> Iterator[duckdb.DuckDBPyConnection]:
     """An empty database in memory, which spills to the folder beyond so many `times` of what it usually holds."""
@@ -71,7 +75,8 @@ def work_database(folder: Path, workers: int, times: int = 1) -> Iterator[duckdb
         connection.execute(
             f"SET temp_directory = '{folder / 'spill'}'; SET memory_limit = '{memory}MB'; "
             f"SET threads = {workers}; SET preserve_insertion_order = false; SET TimeZone = 'UTC'; "
-            f"SET disabled_compression_methods = '{_SLOW_COMPRESSION}'"
+            f"SET disabled_compression_methods = '{_SLOW_COMPRESSION}'; "
+            f"SET checkpoint_threshold = '{_NEVER}'"
         )
         yield connection
     finally:

@@ -244,6 +244,7 @@ class DuckDBStore:
         """One transaction on the file, attached to the work database as `_TARGET`."""
         with _translated(self.path), self._attached(work):
             steps.reached("duckdb: target attached")
+            work.execute("RESET checkpoint_threshold")  # a commit that tidies up the file writes it once, not twice
             with _transaction(work):
                 steps.reached("duckdb: transaction begun")
                 yield

@@ -16,11 +16,13 @@ from etl.store.work import insert_frame, insert_rows
 
 # A resource version is the same when it is the same bytes at the same place of the same file. When a run meets a file
 # twice under two names, its resources are there twice; the copy that was kept is the one to remember.
-MET = """
+_ALL_MET = "SELECT resource.* EXCLUDE (file), file.sha256 AS file_sha256 FROM led.resource JOIN led.file USING (file)"
+_PLACE = 'hash(site, resource_type, fhir_id, content_hash, file_sha256, "at") AS place'
+_ANY_TWICE = f"SELECT 1 FROM (SELECT {_PLACE} FROM ({_ALL_MET})) GROUP BY place HAVING count(*) > 1 LIMIT 1"
+
+MET = f"""
 WITH met AS (
-    SELECT resource.* EXCLUDE (file), file.sha256 AS file_sha256,
-        hash(resource.site, resource_type, fhir_id, content_hash, file.sha256, resource."at") AS place
-    FROM led.resource JOIN led.file USING (file)
+    SELECT *, {_PLACE} FROM ({_ALL_MET})
 ), twice AS (
     SELECT place FROM met GROUP BY place HAVING count(*) > 1
 )
@@ -87,7 +89,8 @@ OF_A_RUN: tuple[str, ...] = ("run", "count", "written")
 def write_ledger(work: duckdb.DuckDBPyConnection, target: str, run: Run, written: list[Written]) -> None:
     """Adds the run, its new files, resource versions, counts and written tables to the attached `target`.ledger."""
     names = {"ledger": f"{target}.ledger", "met": "temp.blina_met", "files": "temp.blina_files", "counts": "led.count"}
-    work.execute(f"CREATE OR REPLACE TEMP TABLE blina_met AS {MET}")
+    kind, met = ("TABLE", MET) if work.execute(_ANY_TWICE).fetchone() else ("VIEW", _ALL_MET)
+    work.execute(f"CREATE OR REPLACE TEMP {kind} blina_met AS {met}")
     work.execute(f"CREATE OR REPLACE TEMP TABLE blina_files AS {FILES}")
     for table in OF_A_RUN:
         work.execute(f'DELETE FROM {target}.ledger."{table}" WHERE run_id = {quote(run.run_id)}')
@@ -95,7 +98,7 @@ def write_ledger(work: duckdb.DuckDBPyConnection, target: str, run: Run, written
     for statement in STATEMENTS:
         work.execute(statement.format(**names, run=quote(run.run_id)))
     insert_rows(work, f"{target}.ledger.written", written_rows(run, written))
-    work.execute("DROP TABLE temp.blina_met")
+    work.execute(f"DROP {kind} temp.blina_met")
     work.execute("DROP TABLE temp.blina_files")
 
 

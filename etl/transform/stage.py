@@ -146,14 +146,14 @@ def _zones(sites: Sequence[str], settings: Settings) -> str:
 def _supersede(work: duckdb.DuckDBPyConnection, table: str) -> None:
     """Of several versions of one resource the newest stays: lastUpdated, then numeric versionId, then arrival."""
     work.execute(
-        f"""UPDATE {table} SET fate = v.outcome, newest = false FROM (
-              SELECT n, CASE WHEN hash = first_value(hash) OVER newest THEN 'skipped|same content again'
-                             ELSE 'skipped|superseded version' END AS outcome,
-                     row_number() OVER newest AS place
-              FROM {table}
-              WINDOW newest AS (PARTITION BY site, id ORDER BY TRY_CAST(updated AS TIMESTAMPTZ) DESC NULLS LAST,
-                                TRY_CAST(version AS BIGINT) DESC NULLS LAST, n DESC)) v
-            WHERE v.n = {table}.n AND v.place > 1"""
+        f"""UPDATE {table} SET newest = false,
+              fate = CASE WHEN {table}.hash = v.one.hash THEN 'skipped|same content again'
+                          ELSE 'skipped|superseded version' END
+            FROM (SELECT site, id, max_by({{'n': n, 'hash': hash}}, (
+                    coalesce(TRY_CAST(updated AS TIMESTAMPTZ), '-infinity'::TIMESTAMPTZ),
+                    coalesce(TRY_CAST(version AS BIGINT), -9223372036854775808), n)) AS one
+                  FROM {table} GROUP BY site, id HAVING count(*) > 1) v
+            WHERE v.site = {table}.site AND v.id = {table}.id AND {table}.n <> v.one.n"""
     )
 
 
