@@ -67,7 +67,8 @@ def as_change(work: duckdb.DuckDBPyConnection) -> duckdb.DuckDBPyConnection:
     work.execute(
         """CREATE SCHEMA chg;
            CREATE TABLE chg.numbers AS SELECT 1::BIGINT AS n;
-           CREATE TABLE chg.keys AS SELECT 'A|Patient|p1' AS key;
+           CREATE TABLE chg.touched AS SELECT 1::BIGINT AS key;
+           CREATE TABLE chg.patients AS SELECT 'A|p1' AS patient;
            CREATE TABLE chg.persons AS SELECT i + 5000000000 AS person_id FROM range(5000) AS numbers(i);
            CREATE TABLE chg.gone AS SELECT 'person' AS table_name, person_id AS row_id FROM chg.persons"""
     )
