@@ -62,8 +62,8 @@ def compute_changes(
         if touched.find_changed() > LARGEST_SHARE * (known[0] if known else 0):
             return "much has changed at once"
         note_meanings(work, inputs.fresh.shards)
-        touched.find_touched()
         _touch_open_ends(work, store, touched, stages, inputs.until_then)
+        touched.find_touched()
         done = _transform(work, touched, stages, mappings, settings, inputs, progress)
         differing = work.execute("SELECT count(*) FROM ((FROM lin.rule EXCEPT FROM old.rule) UNION ALL "
                                  "(FROM old.rule EXCEPT FROM lin.rule))").fetchone()  # fmt: skip

@@ -139,7 +139,7 @@ class Touched:
         return int(found[0]) if found else 0
 
     def find_touched(self) -> None:
-        """Makes `touched`: everything whose rows may differ by what is known before the transform.
+        """Completes `touched`: everything whose rows may differ by what is known before the transform.
 
         Needs `chg.fresh_reference` and `chg.fresh_identifier` of what is changed (`note_meanings`).
         """
@@ -150,18 +150,16 @@ class Touched:
                           UNION SELECT key FROM chg.deleted
                           UNION SELECT key FROM chg.changed WHERE type = 'Patient'
                             AND key NOT IN (SELECT resource_key FROM old.person_source)"""
-        self._touch(_READERS.format(keys=came_or_went))
-        self._touch(_READERS.format(keys=f"SELECT key FROM chg.changed WHERE type IN ({roles.followed})"))
+        followed = f"SELECT key FROM chg.changed WHERE type IN ({roles.followed})"
         self._touch(
-            "SELECT resource_key, resource_type FROM old.reference "
-            "WHERE text_key IN (SELECT text_key FROM chg.turned_texts)"
+            f"""{_READERS.format(keys=f"{came_or_went} UNION {followed}")}
+                UNION SELECT resource_key, resource_type FROM old.reference
+                  WHERE text_key IN (SELECT text_key FROM chg.turned_texts)
+                UNION SELECT to_key, to_type FROM old.reference
+                  WHERE resource_key IN (SELECT key FROM chg.changed) AND to_key IS NOT NULL
+                    AND resource_type IN ({roles.referrers}) AND starts_with(element, 'back_')
+                UNION SELECT to_key, to_type FROM chg.meant WHERE type IN ({roles.referrers})"""
         )
-        self._touch(
-            f"""SELECT to_key, to_type FROM old.reference
-                WHERE resource_key IN (SELECT key FROM chg.changed) AND to_key IS NOT NULL
-                  AND resource_type IN ({roles.referrers}) AND starts_with(element, 'back_')"""
-        )
-        self._touch(f"SELECT to_key, to_type FROM chg.meant WHERE type IN ({roles.referrers})")
         self._settle()
 
     def widen(self) -> int:
@@ -170,14 +168,16 @@ class Touched:
         return added + (self._settle() if added else 0)
 
     def touch_rows(self, table: str, rows: str, rule_ids: Sequence[int]) -> None:
-        """Adds the resources from which these rules made rows of a table; `rows` is a relation with the rows."""
+        """Adds the resources from which these rules made rows of a table; `rows` is a relation with the rows.
+
+        Call it before `find_touched`, which adds what hangs on them.
+        """
         rules = ", ".join(str(one) for one in rule_ids)
         self._touch(
             f"""SELECT l.resource_key, l.resource_type FROM old.cdm_row r
                 JOIN old.lineage_resource l USING (resource_no) JOIN {rows} o ON o.{etl.cdm.ROW_KEYS[table]} = r.row_id
                 WHERE r.table_name = {quote(table)} AND r.rule_id IN ({rules})"""
         )
-        self._settle()
 
     def numbers(self) -> dict[str, NDArray[np.int64]]:
         """The landed numbers of all versions of what is needed, by resource type."""
