@@ -12,8 +12,8 @@ export UV_PYTHON_DOWNLOADS := never
 demo: $(STAMP)  ## bundles → DuckDB → checks → courses → report; prints where the report is
 	$(BIN)/blina demo --to demo
 
-test: $(STAMP)  ## all tests; what needs a browser skips with its reason when there is none
-	$(BIN)/python -m pytest
+test: $(STAMP)  ## all tests, a process for each core; what needs a browser skips with its reason when there is none
+	$(BIN)/python -m pytest --numprocesses auto --dist loadfile
 
 test-long: $(STAMP)  ## the tests that take minutes: kills, random histories, withdrawals, both databases, whole public sets
 	$(BIN)/python -m pytest -m long
