@@ -40,7 +40,7 @@ def read_signs(
         _fractions(records, rule, sets, findings),
     ]
     found = [*readings, _vasopressors(records, rule, sets, study), *_devices(records, rule, sets)]
-    kept = (rows.select(list(SIGNS)).cast(SIGNS) for rows in found)  # type: ignore[arg-type]
+    kept = (rows.select(pl.col(name).cast(kind) for name, kind in SIGNS.items()) for rows in found)
     return pl.concat(kept).join(persons.select("person_id").unique(), on="person_id", how="semi")
 
 
