@@ -1,4 +1,4 @@
-"""The keys of resources tell apart what hospitals number: short and long ids, the same id in several types and sites."""
+"""Keys of resources tell apart what hospitals number: short and long ids, the same id in several types and sites."""
 
 import duckdb
 import pytest
