@@ -62,6 +62,11 @@ _SLOW_COMPRESSION = "fsst,dict_fsst,zstd"
 """Tried on every text column when a file is written: a third of the time of a commit, for a sixth of the disk."""
 
 
+_RETURNED = "16MB"
+"""So much freed at once goes back to the system. With DuckDB's own 512 MB a process keeps what it does not use: on ten
+times the data, 700 MB where 640 do."""
+
+
 _NEVER = "1TB"
 """After so many changes DuckDB would tidy up its memory, at the end of whichever statement runs alone."""
 
@@ -76,7 +81,7 @@ def work_database(folder: Path, workers: int, times: int = 1) -> Iterator[duckdb
             f"SET temp_directory = '{folder / 'spill'}'; SET memory_limit = '{memory}MB'; "
             f"SET threads = {workers}; SET preserve_insertion_order = false; SET TimeZone = 'UTC'; "
             f"SET disabled_compression_methods = '{_SLOW_COMPRESSION}'; "
-            f"SET checkpoint_threshold = '{_NEVER}'"
+            f"SET checkpoint_threshold = '{_NEVER}'; SET allocator_bulk_deallocation_flush_threshold = '{_RETURNED}'"
         )
         yield connection
     finally:
