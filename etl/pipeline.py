@@ -99,9 +99,10 @@ def build(
     with open_store(database, run_id=run_id) as store, work_folder(home) as folder:
         with RejectWriter(rejects or folder / "rejects", settings.key) as writer:
             with clock("land"):
-                earlier = open_received(place, store.run_ids())
-                if not anew:
-                    _refuse_lost(earlier, store)
+                with store.reading():
+                    earlier = open_received(place, store.run_ids())
+                    if not anew:
+                        _refuse_lost(earlier, store)
                 before = earlier.forgotten() if anew else earlier
                 new = before.unknown(sources)
                 types, number = set(rules.base), before.next_number
@@ -143,7 +144,8 @@ def _build(given: "_Given", workers: int, writer: RejectWriter, times: int = 1) 
         if isinstance(made, str):
             made = _whole(job, made)
         _write_late_rejects(work, writer)
-        return _report(job, made, code_maps)
+        with given.store.reading():
+            return _report(job, made, code_maps)
 
 
 @dataclass(frozen=True)
@@ -236,8 +238,9 @@ def _whole(job: _Job, why: str) -> _Made:
 
 def _has_vocabulary(job: _Job) -> bool:
     """Whether the database holds the vocabulary of this run: comparing millions of rows would take long."""
-    then = job.store.last_basis()
-    there = job.store.rows("SELECT count(*) FROM cdm.concept")[0][0] > 0
+    with job.store.reading():
+        then = job.store.last_basis()
+        there = job.store.rows("SELECT count(*) FROM cdm.concept")[0][0] > 0
     return bool(there and then and then["vocabulary_sha"] == job.basis.vocabulary_sha)
 
 

@@ -59,6 +59,7 @@ class DuckDBStore:
             raise CdmError(f"{path.parent}: the folder cannot be made ({error.strerror})") from None
         self._lock = RunLock(path, run_id)
         self._reader = duckdb.connect()  # making an instance takes longer than attaching a file to it
+        self._is_attached = False
         try:
             self._create()
         except BaseException:
@@ -109,6 +110,12 @@ class DuckDBStore:
             write_ledger(work, _TARGET, run, written)
             steps.reached("duckdb: ledger written")
         return written
+
+    @contextmanager
+    def reading(self) -> Iterator[None]:
+        """Several answers in one go: opening the file takes longer than most of them."""
+        with _translated(self.path), self._connected():
+            yield
 
     def rows(self, sql: str) -> list[tuple[Any, ...]]:
         """The answer to a small query that both databases understand."""
@@ -232,11 +239,16 @@ class DuckDBStore:
     @contextmanager
     def _connected(self) -> Iterator[duckdb.DuckDBPyConnection]:
         """A connection whose current database is the file, attached only as long as it is needed."""
+        if self._is_attached:
+            yield self._reader
+            return
         with self._attached(self._reader):
             self._reader.execute(f"USE {_TARGET}")
+            self._is_attached = True
             try:
                 yield self._reader
             finally:
+                self._is_attached = False
                 self._reader.execute("USE memory")
 
     @contextmanager

@@ -78,6 +78,10 @@ class Store(Protocol):
         """
         ...
 
+    def reading(self) -> AbstractContextManager[None]:
+        """Several answers (`rows`, `last_basis`, `run_ids`) in one go; nothing may be written meanwhile."""
+        ...
+
     def rows(self, sql: str) -> list[tuple[Any, ...]]:
         """The answer to a small query that both databases understand."""
         ...

@@ -137,10 +137,10 @@ def count_outcomes(work: duckdb.DuckDBPyConnection, stages: Sequence[Stage]) -> 
                        nullif(split_part(outcome, '|', 2), '') FROM ({all_resources})"""
         )
         work.execute(
-            f"""INSERT INTO lin.resource
-                SELECT n, site, type, id, version, updated, f.sha256, "at" FROM ({all_resources}) s
-                LEFT JOIN (SELECT file, any_value(sha256) AS sha256 FROM led.file GROUP BY file) f USING (file)
-                WHERE outcome IS NULL"""
+            """INSERT INTO lin.resource
+               SELECT resource_no, site, resource_type, fhir_id, version, updated, f.sha256, "at" FROM led.resource
+               LEFT JOIN (SELECT file, any_value(sha256) AS sha256 FROM led.file GROUP BY file) f USING (file)
+               WHERE outcome = 'kept'"""
         )
     return work.execute(
         "SELECT site, resource_type, outcome, reason, count(*) AS n FROM led.resource GROUP BY ALL ORDER BY ALL"

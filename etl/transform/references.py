@@ -23,17 +23,19 @@ def index_targets(work: duckdb.DuckDBPyConnection, stages: Sequence[Stage]) -> N
         for stage in stages
     )
     nobody = "SELECT '' AS site, 0::BIGINT AS bundle, '' AS url, '' AS type, '' AS id WHERE false"
-    work.execute(f"CREATE TEMP TABLE all_urls AS SELECT DISTINCT site, bundle, url, type, id FROM ({urls or nobody})")
+    keyed = f"SELECT *, resource_key(site, type, id) AS key FROM ({urls or nobody})"
+    meant = "any_value(type) AS type, any_value(id) AS id"
     work.execute(
-        """CREATE TABLE stage.urls AS SELECT site, url, any_value(type) AS type, any_value(id) AS id
-           FROM (SELECT DISTINCT site, url, type, id FROM all_urls) GROUP BY site, url HAVING count(*) = 1"""
+        f"CREATE TABLE stage.urls AS SELECT site, url, {meant}, min(key) = max(key) AS one FROM ({keyed}) "
+        "GROUP BY site, url"
     )
+    torn = work.execute("SELECT count(*) FROM stage.urls WHERE NOT one").fetchone() != (0,)
     work.execute(
-        """CREATE TABLE stage.bundle_urls AS SELECT site, bundle, url, min(type) AS type, min(id) AS id FROM all_urls
-           WHERE (site, url) NOT IN (SELECT (site, url) FROM stage.urls) GROUP BY site, bundle, url
-           HAVING count(*) = 1"""
+        f"""CREATE TABLE stage.bundle_urls AS SELECT site, bundle, url, {meant}
+            FROM ({keyed if torn else nobody}) SEMI JOIN (FROM stage.urls WHERE NOT one) USING (site, url)
+            GROUP BY site, bundle, url HAVING {"min(key) = max(key)" if torn else "false"};
+            DELETE FROM stage.urls WHERE NOT one"""
     )
-    work.execute("DROP TABLE all_urls")
     identifiers = " UNION ALL ".join(
         f"SELECT site, {quote(stage.resource)} AS type, unnest(ids) AS identifier, id FROM {stage.read} WHERE newest"
         for stage in stages
