@@ -236,14 +236,14 @@ class Translator:
                 hint = did_you_mean(kind.name, list(subject.choice.by_type))
                 raise PathError(f"{subject.choice.name}[x] is never a {kind.name}{hint}")
             value = self.element(subject.base, element)
-            there = self._choice_function(subject, "exists").sql
         elif subject.type == kind.name:
-            value, there = subject, exists(subject).sql
+            value = subject
         else:
             raise PathError(f"{verb}({kind.name}): the element is always a {subject.type}")
         if verb != "ofType" and value.many:
             raise PathError(f"{verb}: its operand repeats; say ofType({kind.name})")
-        if verb == "is":
+        if verb == "is":  # only then the other types are read, too
+            there = (self._choice_function(subject, "exists") if isinstance(subject, ChoiceValue) else exists(value)).sql
             return Value(f"(CASE WHEN {there} THEN {exists(value).sql} END)", "boolean", many=False)
         return value
 
