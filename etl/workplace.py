@@ -67,6 +67,11 @@ _RETURNED = "16MB"
 times the data, 700 MB where 640 do."""
 
 
+_NOT_WORTH_IT = "in_clause"
+"""Makes a join of each `x IN ('a', 'b', …)`: every column of a resource then goes through that join. Comparing a few
+texts is quicker, by a seventh of the time to read Observations, and by half on a night's few."""
+
+
 _NEVER = "1TB"
 """After so many changes DuckDB would tidy up its memory, at the end of whichever statement runs alone."""
 
@@ -81,6 +86,7 @@ def work_database(folder: Path, workers: int, times: int = 1) -> Iterator[duckdb
             f"SET temp_directory = '{folder / 'spill'}'; SET memory_limit = '{memory}MB'; "
             f"SET threads = {workers}; SET preserve_insertion_order = false; SET TimeZone = 'UTC'; "
             f"SET disabled_compression_methods = '{_SLOW_COMPRESSION}'; "
+            f"SET disabled_optimizers = '{_NOT_WORTH_IT}'; "
             f"SET checkpoint_threshold = '{_NEVER}'; SET allocator_bulk_deallocation_flush_threshold = '{_RETURNED}'"
         )
         yield connection
