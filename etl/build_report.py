@@ -32,7 +32,8 @@ class BuildReport:
     """What a build did: `counts` has site, resource_type, outcome (kept, skipped, rejected), reason, n.
 
     `computed` is "changes", or "everything: …" with the reason. Counts and rows are those of everything received so
-    far; `files`, `bytes` and `rejected_now` are those of this run; `incomplete_rows`, `reversed_ends`, `noted` and
+    far; `files`, `bytes` and `rejected_now` are those of this run, and `left_aside` those of its files that are no FHIR
+    by name; `incomplete_rows`, `reversed_ends`, `noted` and
     `unresolved_references` those of what it computed.
     """
 
@@ -44,6 +45,7 @@ class BuildReport:
     seconds: dict[str, float]
     files: int
     bytes: int
+    left_aside: int
     rejected_now: int
     standard_share: dict[str, tuple[int, int]]
     unmapped: int
@@ -89,6 +91,7 @@ class BuildReport:
             "rejected_now": self.rejected_now,
             "files": self.files,
             "bytes": self.bytes,
+            "files_left_aside": self.left_aside,
             "standard_concepts": {
                 domain: {"rows": rows, "standard": standard, "share": round(standard / rows, 4) if rows else None}
                 for domain, (rows, standard) in self.standard_share.items()

@@ -9,7 +9,7 @@ Nothing here knows Prefect, a terminal or a study.
 import hashlib
 import json
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from datetime import date
 from functools import partial
 from importlib.metadata import version
@@ -31,6 +31,7 @@ from etl.build_report import (
 from etl.errors import CdmError, SettingsError
 from etl.increment import ENGINE, Basis, Inputs, compute_changes, why_not
 from etl.landing import Landed, Limits, Reject, RejectWriter, Source, land
+from etl.landing.files import find_files
 from etl.landing.leaving import find_leaving, without
 from etl.landing.received import Received, forget, keep, open_received, sites_received
 from etl.landing.withdrawn import read_withdrawn
@@ -120,7 +121,7 @@ def build(
                 report = _build(given, workers, writer, times=_MORE_ROOM)
         if anew:
             forget(earlier.runs)
-        return report
+        return replace(report, left_aside=report.left_aside + len(find_files(sources, 1)[1]))
 
 
 _MORE_ROOM = 6
@@ -335,6 +336,7 @@ def _report(job: _Job, made: _Made, code_maps: CodeMaps) -> BuildReport:
         seconds=job.clock.seconds,
         files=landed.files.height,
         bytes=int(landed.files["bytes"].sum() or 0),
+        left_aside=landed.ignored.height,
         rejected_now=_rejected_now(job.work, landed),
         standard_share=standard_share(job.store, rows),
         unmapped=unmapped_codes(job.store),

@@ -65,6 +65,11 @@ def _closing(report: BuildReport) -> str:
     if report.unmapped:
         lines.append(f"{report.unmapped:,} codes have no standard concept: `blina mappings worklist --db …` lists them")
     lines += [f"told: {n:,} {note}" for note, n in report.noted.items()]
+    if report.left_aside:
+        lines.append(
+            f"told: {report.left_aside:,} files were not read: their names do not end in .json, .ndjson, .jsonl or "
+            ".gz, or they are the list of a bulk export"
+        )
     if report.reversed_ends:
         lines.append(f"told: {report.reversed_ends:,} rows whose end was before their start")
     lines += [f"vocabulary: {warning}" for warning in report.vocabulary_warnings]
