@@ -9,7 +9,7 @@ Nothing here knows Prefect, a terminal or a study.
 import hashlib
 import json
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass
 from datetime import date
 from functools import partial
 from importlib.metadata import version
@@ -31,7 +31,6 @@ from etl.build_report import (
 from etl.errors import CdmError, SettingsError
 from etl.increment import ENGINE, Basis, Inputs, compute_changes, why_not
 from etl.landing import Landed, Limits, Reject, RejectWriter, Source, land
-from etl.landing.files import find_files
 from etl.landing.leaving import find_leaving, without
 from etl.landing.received import Received, forget, keep, open_received, sites_received
 from etl.landing.withdrawn import read_withdrawn
@@ -105,14 +104,14 @@ def build(
                     if not anew:
                         _refuse_lost(earlier, store)
                 before = earlier.forgotten() if anew else earlier
-                new = before.unknown(sources)
+                new, left_aside = before.unknown(sources)
                 types, number = set(rules.base), before.next_number
                 fresh = land(new, folder / "landed", types, limits, writer, number, workers, cluster)
                 fresh = _without_the_withdrawn(fresh, home, settings)
                 received, fresh = keep(before, run_id, fresh)
             given = _Given(
                 store, home, folder, settings, rules, stages, received, fresh, vocabulary, sites, run_id, clock,
-                rejects, why="told to" if whole or anew else None, begins_anew=anew or not before.runs,
+                rejects, left_aside, why="told to" if whole or anew else None, begins_anew=anew or not before.runs,
             )  # fmt: skip
             try:
                 report = _build(given, workers, writer)
@@ -121,7 +120,7 @@ def build(
                 report = _build(given, workers, writer, times=_MORE_ROOM)
         if anew:
             forget(earlier.runs)
-        return replace(report, left_aside=report.left_aside + len(find_files(sources, 1)[1]))
+        return report
 
 
 _MORE_ROOM = 6
@@ -166,6 +165,7 @@ class _Given:
     run_id: str
     clock: Clock
     rejects: Path | None
+    left_aside: int
     why: str | None
     begins_anew: bool
 
@@ -336,7 +336,7 @@ def _report(job: _Job, made: _Made, code_maps: CodeMaps) -> BuildReport:
         seconds=job.clock.seconds,
         files=landed.files.height,
         bytes=int(landed.files["bytes"].sum() or 0),
-        left_aside=landed.ignored.height,
+        left_aside=job.left_aside + landed.ignored.height,
         rejected_now=_rejected_now(job.work, landed),
         standard_share=standard_share(job.store, rows),
         unmapped=unmapped_codes(job.store),

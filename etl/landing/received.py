@@ -37,19 +37,20 @@ class Received:
         """The same without anything received: a build that begins anew. File numbers go on."""
         return Received(self.folder, (), _together(self.folder, ()), self.next_number)
 
-    def unknown(self, sources: Sequence[Source]) -> list[Source]:
+    def unknown(self, sources: Sequence[Source]) -> tuple[list[Source], int]:
         """The files of the sources that did not come before, each as a source of its own; equal files are one.
 
-        Raises SourceError when a source does not exist.
+        Also how many files of folders were left aside, because they are no FHIR by name. Raises SourceError when a source does not exist.
         """
         known = set(self.landed.files.select("site", "sha256").iter_rows())
         new: list[Source] = []
-        for file in find_files(sources, 1)[0]:
+        found, ignored = find_files(sources, 1)
+        for file in found:
             key = (file.site, _digest(file.path))
             if key not in known:
                 known.add(key)
                 new.append(Source(file.site, file.path))
-        return new
+        return new, len(ignored)
 
 
 def sites_received(folder: Path) -> list[str]:
