@@ -40,7 +40,8 @@ class Received:
     def unknown(self, sources: Sequence[Source]) -> tuple[list[Source], int]:
         """The files of the sources that did not come before, each as a source of its own; equal files are one.
 
-        Also how many files of folders were left aside, because they are no FHIR by name. Raises SourceError when a source does not exist.
+        Also how many files of folders were left aside, because they are no FHIR by name. Raises SourceError when a
+        source does not exist.
         """
         known = set(self.landed.files.select("site", "sha256").iter_rows())
         new: list[Source] = []
