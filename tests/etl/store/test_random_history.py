@@ -226,3 +226,25 @@ def test_two_hospitals_find_out_one_night_that_they_know_the_same_child(tmp_path
         whole, _ = nights.built_at_once(f"whole{version}")
         assert rows(nights.database) == rows(whole)
     assert persons == [(3,), (2,), (3,)]
+
+
+def test_what_happened_in_a_cancelled_part_of_a_visit_counts_to_the_visit_also_in_an_increment(tmp_path: Path) -> None:
+    """The cancelled part has no row; no other part of a visit is read again in the night in which a result comes."""
+    nights = Nights(tmp_path, Database(f"duckdb:///{tmp_path / 'nights.duckdb'}"))
+    others = [sent("Organization", str(one), 1, name="North") for one in range(40)]
+    part = {"partOf": {"reference": "Encounter/a"}}
+    ward, cancelled = visit("ward", 1, "2024-03-01"), visit("off", 1, "2024-03-01")
+    ward["resource"] |= part
+    cancelled["resource"] |= part | {"status": "cancelled"}
+    nights.sends([patient(1), visit("a", 1, "2024-03-01"), ward, cancelled, *others])
+    weight = sent(
+        "Observation", "o", 1, status="final", subject={"reference": "Patient/p"}, effectiveDateTime="2024-03-01",
+        encounter={"reference": "Encounter/off"}, valueQuantity={"value": 20, "unit": "kg", "code": "kg"},
+        code={"coding": [{"system": "http://loinc.org", "code": "29463-7"}]},
+    )  # fmt: skip
+    nights.sends([weight])
+    assert nights.computed[-1] == "changes"
+    found = nights.database.read("SELECT count(*) FROM cdm.measurement JOIN cdm.visit_occurrence USING (visit_occurrence_id)")
+    assert found == [(1,)]
+    whole, _ = nights.built_at_once("whole")
+    assert rows(nights.database) == rows(whole)
