@@ -146,6 +146,29 @@ def test_a_backup_restored_is_the_same_database_and_the_next_build_changes_nothi
         assert not any(one.replaced for one in store.replace(make_linked_work(), run("r3")))
 
 
+def test_backup_and_run_keep_each_other_waiting(
+    database: Database, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What was received must be what the tables were made of: a backup holds the lock, and says who does."""
+    fill(database)
+    with open_store(database.url, run_id="nightly"), pytest.raises(LockError, match="run nightly"):
+        backup(database.url, tmp_path / "one.zip")
+    assert not (tmp_path / "one.zip").exists()
+    told = []
+
+    def run_meanwhile(place: str) -> None:
+        if place == "backup: tables copied":
+            with pytest.raises(LockError, match="run backup") as caught:
+                open_store(database.url)
+            told.append(caught.value)
+
+    monkeypatch.setattr("etl.store.steps.reached", run_meanwhile)
+    backup(database.url, tmp_path / "one.zip")
+    assert len(told) == 1
+    with open_store(database.url):
+        pass
+
+
 def test_a_backup_of_a_file_can_be_restored_into_a_server(postgres: Database, tmp_path: Path) -> None:
     embedded = Database(f"duckdb:///{tmp_path}/omop.duckdb")
     fill(embedded)
