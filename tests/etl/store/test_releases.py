@@ -1,5 +1,6 @@
 """Releases: whole, unchangeable, told apart by rule; and backups that are refused when they are not what they were."""
 
+import errno
 import json
 import shutil
 import zipfile
@@ -72,6 +73,20 @@ def test_the_last_releases_are_kept_and_what_a_killed_one_left_is_cleared(databa
     made.append(publish(database.url, tmp_path, keep=2).name)
     assert [one.name for one in releases(tmp_path)] == made[-2:]
     assert {path.name for path in tmp_path.iterdir() if path.is_dir()} == set(made[-2:])
+
+
+def test_a_release_that_finds_no_room_leaves_nothing(
+    database: Database, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    fill(database)
+
+    def no_room(*_: object) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr("etl.store.releases.write_parquet", no_room)
+    with pytest.raises(CdmError, match="No space left"):
+        publish(database.url, tmp_path / "releases")
+    assert list((tmp_path / "releases").iterdir()) == []
 
 
 def test_a_release_that_was_changed_is_found_out(database: Database, tmp_path: Path) -> None:
