@@ -244,7 +244,9 @@ def test_what_happened_in_a_cancelled_part_of_a_visit_counts_to_the_visit_also_i
     )  # fmt: skip
     nights.sends([weight])
     assert nights.computed[-1] == "changes"
-    found = nights.database.read("SELECT count(*) FROM cdm.measurement JOIN cdm.visit_occurrence USING (visit_occurrence_id)")
+    found = nights.database.read(
+        "SELECT count(*) FROM cdm.measurement JOIN cdm.visit_occurrence USING (visit_occurrence_id)"
+    )
     assert found == [(1,)]
     whole, _ = nights.built_at_once("whole")
     assert rows(nights.database) == rows(whole)
