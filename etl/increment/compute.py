@@ -57,7 +57,7 @@ def compute_changes(
         lost = work.execute(f"SELECT 1 FROM old.lineage_resource WHERE NOT ({THAT_COUNT}) LIMIT 1").fetchone()
         if lost:
             return "not everything is here that came before"
-        touched = Touched(work, stages, persons_by_identifier=bool(settings.link_persons_by))
+        touched = Touched(work, stages, link_persons_by=settings.link_persons_by)
         known = work.execute("SELECT count(*) FROM old.resource").fetchone()
         if touched.find_changed() > LARGEST_SHARE * (known[0] if known else 0):
             return "much has changed at once"

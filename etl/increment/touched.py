@@ -92,6 +92,14 @@ _TWINS = """
     WHERE i.type IN ({types})
 """
 
+# Records of one person, whichever hospital they come from: identifiers of these systems link across sites.
+_LINKED_RECORDS = """
+    SELECT i.key, i.type FROM chg.identifiers i WHERE i.type = 'Patient' AND i.identifier IN (
+        SELECT identifier FROM chg.identifiers
+        WHERE key IN (SELECT key FROM chg.touched WHERE type = 'Patient')
+          AND regexp_replace(identifier, '\\|[^|]*$', '') IN ({systems}))
+"""
+
 
 @dataclass(frozen=True)
 class _Roles:
@@ -123,12 +131,11 @@ class Touched:
     """The sets of keys of one increment, in schema `chg`."""
 
     def __init__(
-        self, work: duckdb.DuckDBPyConnection, stages: Sequence[Stage], *, persons_by_identifier: bool
+        self, work: duckdb.DuckDBPyConnection, stages: Sequence[Stage], *, link_persons_by: Sequence[str]
     ) -> None:
         self._work = work
         self._roles = _Roles.of(stages)
-        unique = f"{self._roles.unique}, 'Patient'" if persons_by_identifier else self._roles.unique
-        self._twin_types = unique
+        self._linked_records = _LINKED_RECORDS.format(systems=_list(link_persons_by))
         visited = _VISITED.format(visits=self._roles.visits)
         self._dated = _DATED.format(records=_RECORDS.format(keys=visited), rules=self._roles.dated_rules)
 
@@ -207,7 +214,7 @@ class Touched:
         that wrote the same row, and Patients with a row that bears the day of the last visit.
         """
         patients = "SELECT key FROM chg.touched WHERE type = 'Patient'"
-        twins = _TWINS.format(types=self._twin_types)
+        twins = f"{_TWINS.format(types=self._roles.unique)} UNION {self._linked_records}"
         total = 0
         while added := self._touch(
             f"{_RECORDS.format(keys=patients)} UNION {twins} UNION {_SAME_ROW} UNION {self._dated}"

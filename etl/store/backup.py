@@ -20,7 +20,7 @@ import duckdb
 from sqlalchemy import Table
 
 from etl.errors import CdmError
-from etl.store import disk, open_store, steps
+from etl.store import disk, held, open_store, steps
 from etl.store.releases import last_run, write_parquet
 from etl.store.snapshot import snapshot, table_of
 from etl.store.sources import SCHEMAS, Place
@@ -31,10 +31,11 @@ FORMAT = "blina backup 1"
 def backup(database: str, file: Path, folders: Mapping[str, Path] | None = None) -> dict[str, Any]:
     """Writes the backup of the database at a URL, and of `folders` by name, to a file; gives back its manifest.
 
-    The file appears whole, by one rename. Raises CdmError when there is no run to back up or no room, LockError when
-    the database is being written.
+    The file appears whole, by one rename. The run lock is held meanwhile: between the tables and the folders no run
+    may put files in or take them away, or the backup could not be built upon. Raises CdmError when there is no run to
+    back up or no room, LockError when a run holds the database.
     """
-    with disk.told(file):
+    with held(database, "backup"), disk.told(file):
         file.parent.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory(prefix=".backup-", dir=file.parent) as made:
             place = Path(made)

@@ -58,7 +58,12 @@ def told(place: Path) -> Iterator[None]:
     except OSError as error:
         raise CdmError(f"{place}: cannot be written ({error.strerror})") from None
     except duckdb.Error as error:
-        raise CdmError(f"{place}: cannot be written ({type(error).__name__})") from None
+        raise CdmError(f"{place}: cannot be written ({reason(error)})") from None
+
+
+def reason(error: duckdb.Error) -> str:
+    """What DuckDB met, without its text, which may quote a row."""
+    return "no room on the disk" if _NO_ROOM.search(str(error)) else type(error).__name__
 
 
 @contextmanager

@@ -261,8 +261,19 @@ class DuckDBStore:
                 steps.reached("duckdb: transaction begun")
                 yield
             steps.reached("duckdb: committed")
-            work.execute(f"CHECKPOINT {_TARGET}")
+            self._tidy_up(work)
             steps.reached("duckdb: checkpointed")
+
+    def _tidy_up(self, work: duckdb.DuckDBPyConnection) -> None:
+        """Carries what was committed from the log into the file. Raises CdmError that says that the run is in."""
+        try:
+            work.execute(f"CHECKPOINT {_TARGET}")
+        except duckdb.Error as error:
+            why = disk.reason(error)
+            raise CdmError(
+                f"{self.path}: the run is loaded and committed, but the file could not be tidied up ({why}): keep "
+                f"{self.path.name}.wal beside it and make room; the next run tidies up"
+            ) from None
 
     @contextmanager
     def _attached(self, work: duckdb.DuckDBPyConnection) -> Iterator[None]:

@@ -1,5 +1,6 @@
 """PostgreSQL's errors in words for the person at the keyboard, without the text of the server: that may quote a row."""
 
+import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 
@@ -41,10 +42,11 @@ def translated(place: str) -> Iterator[None]:
     except psycopg.Error as error:
         raise CdmError(f"{place}: {words(error)}") from None
     except (duckdb.Error, pa.ArrowException, OSError) as error:
-        # Arrow hands on DuckDB's errors as OSError or ArrowInvalid, with the value that could not be cast.
-        raise CdmError(
-            f"{place}: the rows cannot be handed over ({type(error).__name__}); nothing was written"
-        ) from None
+        # Arrow hands on DuckDB's errors as OSError or ArrowInvalid, with the value that could not be cast. A number of
+        # the operating system (a full disk of this machine) is said in its own words.
+        number = error.errno if isinstance(error, OSError) else None
+        why = os.strerror(number) if number else type(error).__name__
+        raise CdmError(f"{place}: the rows cannot be handed over ({why}); nothing was written") from None
 
 
 def words(error: psycopg.Error) -> str:

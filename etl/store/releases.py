@@ -67,6 +67,9 @@ def publish(database: str, folder: Path, keep: int = 5) -> Release:
                 steps.reached("release: old one set aside")
                 shutil.rmtree(aside)
             steps.reached("release: old ones removed")
+        except BaseException:
+            disk.clear(folder, MAKING, REMOVING)  # half a release would keep the room that was lacking
+            raise
         finally:
             lock.release()
     return read_release(place)

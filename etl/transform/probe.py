@@ -23,7 +23,7 @@ class Found:
     everything: bool
 
     def any(self, stage: Stage, name: str) -> bool:
-        """Whether any resource that goes on has it."""
+        """Whether any resource that goes on has it; of "parts", any resource."""
         return self.everything or self.counts.get((stage.table, name), 0) > 0
 
     def fires(self, stage: Stage, plan: RulePlan, routes: dict[Route, int], routed: set[int]) -> bool:
@@ -53,15 +53,18 @@ class Found:
 
 def look(work: duckdb.DuckDBPyConnection, stages: Sequence[Stage], *, everything: bool) -> Found:
     """Counts what the resources of all types have, in one pass over each."""
-    asked = [(stage, _asked(stage)) for stage in stages]
+    asked = [(stage, tests, stage.narrow("s.n", *tests.values())) for stage in stages for tests in (_asked(stage),)]
+    # a resource that goes no further still says what it is part of, and what refers to it counts to its whole
+    asked += [(stage, {"parts": f's."rk_{own}" IS NOT NULL'}, stage.keys) for stage in stages
+              for own in (own_reference(stage),) if own]  # fmt: skip
     selects = [
         f"SELECT {number} AS number, [{', '.join(f'count(*) FILTER ({test})' for test in tests.values())}] AS found "
-        f"FROM {stage.narrow('s.n', *tests.values())} s"
-        for number, (stage, tests) in enumerate(asked)
+        f"FROM {source} s"
+        for number, (_, tests, source) in enumerate(asked)
     ]
     counts: dict[tuple[str, str], int] = {}
     for number, found in work.execute(" UNION ALL ".join(selects)).fetchall() if selects else []:
-        stage, tests = asked[number]
+        stage, tests, _ = asked[number]
         counts |= {(stage.table, name): n for name, n in zip(tests, found, strict=True)}
     return Found(counts, everything)
 
@@ -82,9 +85,6 @@ def _asked(stage: Stage) -> dict[str, str]:
     for plan in stage.plan.rules:
         for field, source in plan.precisions.values():
             tests[f"partial {field}"] = f"length({source}) < 10 OR fhir_without_zone({source})"
-    own = own_reference(stage)
-    if own:
-        tests["parts"] = f's."rk_{own}" IS NOT NULL'
     if "noted" in stage.plan.expressions:
         tests["noted"] = "len(s.noted) > 0"
     return tests

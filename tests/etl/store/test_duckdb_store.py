@@ -1,5 +1,6 @@
 """The embedded store: what only a file can meet."""
 
+import resource
 import subprocess
 import time
 from collections.abc import Callable
@@ -97,6 +98,28 @@ def test_a_new_file_is_its_owners_and_stays_as_the_hospital_set_it(url: str, tmp
     backup(url, tmp_path / "one.zip")
     restore(tmp_path / "one.zip", url, overwrite=True)
     assert path.stat().st_mode & 0o777 == 0o640
+
+
+def test_a_disk_that_fills_up_after_the_commit_is_told_as_such(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whoever reads exit code 14 must not think that the night was not loaded."""
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+
+    def fill_up(place: str) -> None:
+        if place == "duckdb: committed":
+            resource.setrlimit(resource.RLIMIT_FSIZE, (1, limits[1]))
+
+    monkeypatch.setattr("etl.store.steps.reached", fill_up)
+    path = tmp_path / "omop.duckdb"
+    with open_store(f"duckdb:///{path}") as store:
+        try:
+            with pytest.raises(CdmError, match=r"loaded and committed, but .*no room on the disk"):
+                store.replace(make_work(), run("r1"))
+        finally:
+            resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+            monkeypatch.undo()
+    with open_store(f"duckdb:///{path}") as store:
+        assert store.run_ids() == {"r1"}
+        assert not any(one.replaced for one in store.replace(make_work(), run("r2")))
 
 
 @pytest.mark.parametrize("url", ["mysql://user:secret@host/db", "omop.duckdb", "duckdb:///", "duckdb:///:memory:"])

@@ -37,20 +37,21 @@ _RACE_DAYS = "SELECT DISTINCT observation_date FROM cdm.observation WHERE observ
 class Nights:
     """A hospital's nights, and the database that they build."""
 
-    def __init__(self, folder: Path, database: Database) -> None:
+    def __init__(self, folder: Path, database: Database, **more: Any) -> None:
         self.folder = folder
         self.database = database
         self.sources: list[Source] = []
         self.computed: list[str] = []
         landed = folder / "instance" if database.kind != "duckdb" else None
-        self.settings = Settings(key="k", data_lock=LOCK, landed=landed)
+        self.more = more
+        self.settings = Settings(key="k", data_lock=LOCK, landed=landed, **more)
 
-    def sends(self, entries: Sequence[dict[str, Any]]) -> dict[tuple[str, ...], int]:
+    def sends(self, entries: Sequence[dict[str, Any]], site: str = "S") -> dict[tuple[str, ...], int]:
         """Builds one night's portion onto the others; gives back the fate of everything so far."""
         night = self.folder / f"night{len(self.sources):03d}"
         night.mkdir()
         (night / "export.json").write_text(json.dumps({"resourceType": "Bundle", "type": "batch", "entry": entries}))
-        self.sources.append(Source("S", night))
+        self.sources.append(Source(site, night))
         report = build(self.sources[-1:], database=self.database.url, settings=self.settings)
         self.computed.append(report.computed)
         return {tuple(row[:-1]): row[-1] for row in report.counts.iter_rows()}
@@ -58,7 +59,8 @@ class Nights:
     def built_at_once(self, name: str) -> tuple[Database, dict[tuple[str, ...], int]]:
         """Another database, built from all portions in one run."""
         whole = Database(f"duckdb:///{self.folder / name}.duckdb")
-        report = build(self.sources, database=whole.url, settings=Settings(key="k", data_lock=LOCK))
+        settings = Settings(key="k", data_lock=LOCK, **self.more)
+        report = build(self.sources, database=whole.url, settings=settings)
         return whole, {tuple(row[:-1]): row[-1] for row in report.counts.iter_rows()}
 
 
@@ -204,5 +206,47 @@ def test_the_day_of_the_last_visit_holds_from_night_to_night(tmp_path: Path) -> 
         nights.sends(entries)
         assert nights.database.read(_RACE_DAYS) == [(day,)]
     assert nights.computed.count("changes") == len(portions) - 1
+    whole, _ = nights.built_at_once("whole")
+    assert rows(nights.database) == rows(whole)
+
+
+def test_two_hospitals_find_out_one_night_that_they_know_the_same_child(tmp_path: Path) -> None:
+    """A study number links records across sites: one comes that another site's record bears, and goes again."""
+    nights = Nights(tmp_path, Database(f"duckdb:///{tmp_path / 'nights.duckdb'}"), link_persons_by=("urn:number",))
+    number = {"identifier": [{"system": "urn:number", "value": "7"}]}
+    others = [sent("Organization", str(one), 1, name="North") for one in range(40)]
+    nights.sends([patient(1, **number), visit("a", 1, "2024-03-01"), *others], "S")
+    nights.sends([sent("Patient", "other", 1, birthDate="2014", gender="male")], "T")  # a new site: everything anew
+    persons = []
+    for known in ({}, number, {}):
+        version = len(persons) + 1
+        nights.sends([sent("Patient", "a", version, birthDate="2015-02-03", gender="female", **known)], "T")
+        persons += nights.database.read("SELECT count(*) FROM cdm.person")
+        assert nights.computed[-1] == "changes"
+        whole, _ = nights.built_at_once(f"whole{version}")
+        assert rows(nights.database) == rows(whole)
+    assert persons == [(3,), (2,), (3,)]
+
+
+def test_what_happened_in_a_cancelled_part_of_a_visit_counts_to_the_visit_also_in_an_increment(tmp_path: Path) -> None:
+    """The cancelled part has no row; no other part of a visit is read again in the night in which a result comes."""
+    nights = Nights(tmp_path, Database(f"duckdb:///{tmp_path / 'nights.duckdb'}"))
+    others = [sent("Organization", str(one), 1, name="North") for one in range(40)]
+    part = {"partOf": {"reference": "Encounter/a"}}
+    ward, cancelled = visit("ward", 1, "2024-03-01"), visit("off", 1, "2024-03-01")
+    ward["resource"] |= part
+    cancelled["resource"] |= part | {"status": "cancelled"}
+    nights.sends([patient(1), visit("a", 1, "2024-03-01"), ward, cancelled, *others])
+    weight = sent(
+        "Observation", "o", 1, status="final", subject={"reference": "Patient/p"}, effectiveDateTime="2024-03-01",
+        encounter={"reference": "Encounter/off"}, valueQuantity={"value": 20, "unit": "kg", "code": "kg"},
+        code={"coding": [{"system": "http://loinc.org", "code": "29463-7"}]},
+    )  # fmt: skip
+    nights.sends([weight])
+    assert nights.computed[-1] == "changes"
+    found = nights.database.read(
+        "SELECT count(*) FROM cdm.measurement JOIN cdm.visit_occurrence USING (visit_occurrence_id)"
+    )
+    assert found == [(1,)]
     whole, _ = nights.built_at_once("whole")
     assert rows(nights.database) == rows(whole)

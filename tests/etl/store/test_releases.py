@@ -1,5 +1,6 @@
 """Releases: whole, unchangeable, told apart by rule; and backups that are refused when they are not what they were."""
 
+import errno
 import json
 import shutil
 import zipfile
@@ -74,6 +75,20 @@ def test_the_last_releases_are_kept_and_what_a_killed_one_left_is_cleared(databa
     assert {path.name for path in tmp_path.iterdir() if path.is_dir()} == set(made[-2:])
 
 
+def test_a_release_that_finds_no_room_leaves_nothing(
+    database: Database, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    fill(database)
+
+    def no_room(*_: object) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr("etl.store.releases.write_parquet", no_room)
+    with pytest.raises(CdmError, match="No space left"):
+        publish(database.url, tmp_path / "releases")
+    assert list((tmp_path / "releases").iterdir()) == []
+
+
 def test_a_release_that_was_changed_is_found_out(database: Database, tmp_path: Path) -> None:
     fill(database)
     release = publish(database.url, tmp_path)
@@ -144,6 +159,29 @@ def test_a_backup_restored_is_the_same_database_and_the_next_build_changes_nothi
     assert (received / "Patient.ndjson").read_text() == "{}\n"
     with open_store(database.url) as store:
         assert not any(one.replaced for one in store.replace(make_linked_work(), run("r3")))
+
+
+def test_backup_and_run_keep_each_other_waiting(
+    database: Database, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What was received must be what the tables were made of: a backup holds the lock, and says who does."""
+    fill(database)
+    with open_store(database.url, run_id="nightly"), pytest.raises(LockError, match="run nightly"):
+        backup(database.url, tmp_path / "one.zip")
+    assert not (tmp_path / "one.zip").exists()
+    told = []
+
+    def run_meanwhile(place: str) -> None:
+        if place == "backup: tables copied":
+            with pytest.raises(LockError, match="run backup") as caught:
+                open_store(database.url)
+            told.append(caught.value)
+
+    monkeypatch.setattr("etl.store.steps.reached", run_meanwhile)
+    backup(database.url, tmp_path / "one.zip")
+    assert len(told) == 1
+    with open_store(database.url):
+        pass
 
 
 def test_a_backup_of_a_file_can_be_restored_into_a_server(postgres: Database, tmp_path: Path) -> None:
