@@ -135,7 +135,10 @@ class Touched:
     ) -> None:
         self._work = work
         self._roles = _Roles.of(stages)
-        self._linked_records = _LINKED_RECORDS.format(systems=_list(link_persons_by))
+        twins = [_TWINS.format(types=self._roles.unique)]
+        if link_persons_by:
+            twins.append(_LINKED_RECORDS.format(systems=_list(link_persons_by)))
+        self._twins = " UNION ".join(twins)
         visited = _VISITED.format(visits=self._roles.visits)
         self._dated = _DATED.format(records=_RECORDS.format(keys=visited), rules=self._roles.dated_rules)
 
@@ -214,10 +217,9 @@ class Touched:
         that wrote the same row, and Patients with a row that bears the day of the last visit.
         """
         patients = "SELECT key FROM chg.touched WHERE type = 'Patient'"
-        twins = f"{_TWINS.format(types=self._roles.unique)} UNION {self._linked_records}"
         total = 0
         while added := self._touch(
-            f"{_RECORDS.format(keys=patients)} UNION {twins} UNION {_SAME_ROW} UNION {self._dated}"
+            f"{_RECORDS.format(keys=patients)} UNION {self._twins} UNION {_SAME_ROW} UNION {self._dated}"
         ):
             total += added
         return total
