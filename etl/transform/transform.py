@@ -139,6 +139,7 @@ def transform(
     if landed.deleted.height:
         insert_frame(work, "stage.deleted", landed.deleted)
     present = [stage for stage in stages if landed.shards.get(stage.resource)]
+    large = _largest_first(present, landed)
     hands = SideBySide(work)
 
     def read(connection: duckdb.DuckDBPyConnection, stage: Stage) -> None:
@@ -152,7 +153,7 @@ def transform(
         if stage.plan.mapping.unique_by:
             supersede_by_identifier(connection, stage)
 
-    hands.each(_largest_first(present, landed), read)
+    hands.each(large, read)
     settle_versions(work, present, deleted=landed.deleted.height > 0)
     until = settings.data_lock or today()
     say_data_until(work, until)
@@ -160,14 +161,14 @@ def transform(
     map_persons(work, [stage for stage in present if stage.resource == "Patient"], settings.link_persons_by)
     read_references(work, present)
     read_by_others = {referral.referrer for stage in present for referral in stage.plan.referrals.values()}
-    hands.each([stage for stage in present if stage.resource not in read_by_others], resolve)
-    hands.each([stage for stage in present if stage.resource in read_by_others], resolve)
+    hands.each([stage for stage in large if stage.resource not in read_by_others], resolve)
+    hands.each([stage for stage in large if stage.resource in read_by_others], resolve)
     found = look(work, present, everything=everything)
     progress("resolve codes")
     unfolded, routes, routed = _resolve(work, present, found)
     writing = _Writing(found, routes, routed, _note_rules(work, stages, mappings.sha), _looked_up(stages), progress)
     for level in levels(present):
-        for rules in hands.each(level, writing.write):
+        for rules in hands.each(_largest_first(level, landed), writing.write):
             writing.written += rules
     incomplete, reversed_ends = fill_tables(work, writing.written)
     write_precision(work, writing.written, found.partial(present))
