@@ -32,8 +32,9 @@ class BuildReport:
     """What a build did: `counts` has site, resource_type, outcome (kept, skipped, rejected), reason, n.
 
     `computed` is "changes", or "everything: …" with the reason. Counts and rows are those of everything received so
-    far; `files`, `bytes` and `rejected_now` are those of this run, `left_aside` its files that are no FHIR by name, or a
-    bulk export's list; `incomplete_rows`, `reversed_ends`, `noted` and `unresolved_references` those of what it computed.
+    far; `files`, `bytes` and `rejected_now` are those of this run, `left_aside` its files that are no FHIR by name,
+    or a bulk export's list; `incomplete_rows`, `reversed_ends`, `noted` and `unresolved_references` those of what it
+    computed.
     """
 
     run_id: str

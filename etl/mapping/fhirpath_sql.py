@@ -243,7 +243,9 @@ class Translator:
         if verb != "ofType" and value.many:
             raise PathError(f"{verb}: its operand repeats; say ofType({kind.name})")
         if verb == "is":  # only then the other types are read, too
-            there = (self._choice_function(subject, "exists") if isinstance(subject, ChoiceValue) else exists(value)).sql
+            there = (
+                self._choice_function(subject, "exists") if isinstance(subject, ChoiceValue) else exists(value)
+            ).sql
             return Value(f"(CASE WHEN {there} THEN {exists(value).sql} END)", "boolean", many=False)
         return value
 

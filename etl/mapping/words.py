@@ -163,7 +163,9 @@ class FormWords:
         # what follows says what stands there if there is nothing; several ways that sound alike are said once
         words = [one.words.removesuffix("; else empty") for one in said[:-1]] + [one.words for one in said[-1:]]
         return Said(
-            "; else ".join(one if at == 0 else one.removeprefix("always ") for at, one in enumerate(dict.fromkeys(words))),
+            "; else ".join(
+                one if at == 0 else one.removeprefix("always ") for at, one in enumerate(dict.fromkeys(words))
+            ),
             ", else ".join(dict.fromkeys(one.path for one in said if one.path)),
             ", ".join(dict.fromkeys(one.lookup for one in said if one.lookup)),
         )
