@@ -177,7 +177,7 @@ class _Explanation:
             yield f"  {column}{value}: {_plain('; '.join(filter(None, parts)))}{precision}"
         key = etl.cdm.KEYS.get(self.table)
         if key and key not in rule.columns:
-            yield f"  {key}: keyed hash of site, resource, rule and element"
+            yield f"  {key}: a number made with the instance's key from site, resource, rule and element"
         if empty:
             yield f"  without value here: {', '.join(empty)}"
 

@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from flows.console import show, show_json, table
+from flows.console import say, show, show_json, table
 from flows.options import Database, Json
 
 mappings_app = typer.Typer(help="Check and read the mapping files.", no_args_is_help=True)
@@ -83,10 +83,13 @@ def worklist(
         return
     from flows.worklist import unmapped_codes
 
-    codes = unmapped_codes(db, site)
+    found = unmapped_codes(db, site)
     if as_json:
-        show_json({"codes": codes.to_dicts()})
-    elif codes.is_empty():
+        show_json({"codes": found.codes.to_dicts(), "texts_not_shown": found.texts})
+        return
+    if found.codes.is_empty():
         show("every code has a standard concept")
     else:
-        show(table(("site", "resource type", "vocabulary", "code", "rows"), codes.rows()))
+        show(table(("site", "resource type", "vocabulary", "code", "rows"), found.codes.rows()))
+    if found.texts:
+        say(f"blina: {found.texts:,} texts without a code are not shown; --out FILE lists those of no single patient")

@@ -53,17 +53,23 @@ def progress(title: str, steps: Sequence[str]) -> Iterator[Progress]:
 
 
 def table(head: Sequence[str], rows: Sequence[Sequence[object]]) -> str:
-    """A plain table: the first column to the left, numbers with thousands marks to the right."""
+    """A plain table: texts to the left, columns of numbers (and of numbers with a sign) to the right."""
     cells = [[_cell(value) for value in row] for row in rows]
-    widths = [max(map(len, column)) for column in zip(head, *cells, strict=True)]
+    columns = list(zip(*cells, strict=True)) or [()] * len(head)
+    widths = [max(map(len, (title, *column))) for title, column in zip(head, columns, strict=True)]
+    texts = [at == 0 or not all(map(_is_number, column)) for at, column in enumerate(columns)]
     lines = [list(head), *cells]
     return "\n".join(
         "  ".join(
-            cell.ljust(width) if at == 0 else cell.rjust(width)
-            for at, (cell, width) in enumerate(zip(line, widths, strict=True))
+            cell.ljust(width) if text else cell.rjust(width)
+            for text, cell, width in zip(texts, line, widths, strict=True)
         ).rstrip()
         for line in lines
     )
+
+
+def _is_number(cell: str) -> bool:
+    return not cell.strip("0123456789.,-+% ")
 
 
 def _cell(value: object) -> str:

@@ -97,28 +97,40 @@ class VocabularyCheck:
         self.mappings = mappings
         self.lists = lists
         self.problems: list[str] = []
-        self._known: dict[int, _Concept | None] = {}
+        self._known: dict[int, _Concept] = {}
 
     def run(self) -> list[str]:
         """Every fault found, each with file and line."""
-        seen: dict[tuple[str, str, str], None] = {}
         for mapping in self._variants():
             self._check_domains(mapping)
+        self._check_ids()
+        self._check_units()
+        self._check_code_maps()
+        return list(dict.fromkeys(self.problems))
+
+    def run_ids(self) -> list[str]:
+        """The faults of the ids that stand in mapping files and code lists: what would be written as it is."""
+        self._check_ids()
+        return list(dict.fromkeys(self.problems))
+
+    def _check_ids(self) -> None:
+        seen: dict[tuple[str, str, str], None] = {}
+        wanted: list[tuple[int, str, str, str]] = []
+        for mapping in self._variants():
             for rule in mapping.rules.values():
                 table = etl.cdm.TABLES.get(rule.table)
                 for name, form in rule.columns.items() if table is not None else ():
                     if table is None or name not in table.columns or table.columns[name].info["fk_table"] != "concept":
                         continue
                     keys = ("rules", rule.name, "columns", name)
-                    for constant in constants(form):
-                        self._check(constant, table.name, name, f"{mapping.place(*keys)}: {'.'.join(keys)}")
+                    place = f"{mapping.place(*keys)}: {'.'.join(keys)}"
+                    wanted += [(constant, table.name, name, place) for constant in constants(form)]
                     seen |= {(table.name, name, lookup): None for lookup in lookups(form)}
         for table_name, column, lookup in seen:
-            for row in self.lists.get(lookup, []):
-                self._check(row.concept_id, table_name, column, row.place)
-        self._check_units()
-        self._check_code_maps()
-        return list(dict.fromkeys(self.problems))
+            wanted += [(row.concept_id, table_name, column, row.place) for row in self.lists.get(lookup, [])]
+        self._look_up({concept_id for concept_id, _, _, _ in wanted})
+        for one in wanted:
+            self._check(*one)
 
     def _variants(self) -> Iterator[ResourceMapping]:
         yield from self.mappings.base.values()
@@ -129,7 +141,7 @@ class VocabularyCheck:
         if concept_id == 0:
             return  # "no matching concept", said on purpose
         info = etl.cdm.TABLES[table].columns[column].info
-        found = self._concept(concept_id)
+        found = self._known.get(concept_id)
         if found is None:
             self.problems.append(f"{place}: concept {concept_id} is not in the vocabulary")
             return
@@ -140,15 +152,14 @@ class VocabularyCheck:
             message = f"concept {concept_id} is of domain {found.domain}, {table}.{column} asks for {', '.join(wanted)}"
             self.problems.append(f"{place}: {message}")
 
-    def _concept(self, concept_id: int) -> _Concept | None:
-        if concept_id not in self._known:
-            row = self.vocabulary.execute(
-                "SELECT standard_concept = 'S' AND invalid_reason IS NULL, domain_id FROM vocab.concept "
-                "WHERE concept_id = ?",
-                [concept_id],
-            ).fetchone()
-            self._known[concept_id] = _Concept(bool(row[0]), str(row[1])) if row else None
-        return self._known[concept_id]
+    def _look_up(self, ids: set[int]) -> None:
+        """All of them in one query: a release has millions of concepts."""
+        found = self.vocabulary.execute(
+            "SELECT concept_id, standard_concept = 'S' AND invalid_reason IS NULL, domain_id FROM vocab.concept "
+            "WHERE list_contains(?::INTEGER[], concept_id)",
+            [sorted(ids)],
+        ).fetchall()
+        self._known = {int(one): _Concept(bool(standard), str(domain)) for one, standard, domain in found}
 
     def _check_domains(self, mapping: ResourceMapping) -> None:
         """Names of domains and vocabularies that nothing can ever have."""
@@ -190,6 +201,16 @@ class VocabularyCheck:
             self.problems += [problem.replace(f"{folder}/", "") for problem in error.problems]
             return
         self.problems += [str(one).replace(f"{folder}/", "") for one in unresolved]
+
+
+def refuse_wrong_ids(vocabulary: duckdb.DuckDBPyConnection, mappings: Mappings) -> None:
+    """Raises MappingError with every id of the mapping files and code lists that the loaded vocabulary does not have,
+    or not standard, valid and of the domain that its column takes (f2o-030, -031, -050).
+    """
+    lists, problems = read_code_lists(mappings.folder)
+    problems += VocabularyCheck(vocabulary, mappings, lists).run_ids()
+    if problems:
+        raise MappingError(f"{mappings.folder}: not as the loaded vocabulary has it", problems=sorted(problems))
 
 
 def constants(form: ColumnForm) -> Iterator[int]:

@@ -1,10 +1,11 @@
 """Mappings side by side: one resource's merged file with where each line comes from, and two folders' differences."""
 
 import csv
-import json
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
+
+import yaml
 
 from etl.errors import MappingError, did_you_mean
 from etl.mapping.files import MappingFile, Tree, read_mapping_files
@@ -12,6 +13,7 @@ from etl.vocabulary import shipped_folder
 
 _ENTRIES = frozenset({"fields", "concepts", "columns"})
 """Keys below which one entry is shown on one line."""
+_ONE_LINE = 1_000_000
 
 
 def show_mapping(resource: str, site: str | None = None, folder: Path | None = None) -> str:
@@ -21,9 +23,7 @@ def show_mapping(resource: str, site: str | None = None, folder: Path | None = N
     mapping and for files that cannot be read.
     """
     found = _find(resource, site, folder or shipped_folder().parent)
-    rows = [
-        (key, value, _place(found, key)) for key, value in flatten(found.content).items() if not key.endswith(".why")
-    ]
+    rows = [(key, value, _place(found, key)) for key, value in flatten(found.content).items()]
     width = min(max(len(key) for key, _, _ in rows), 60)
     last = max(len(place) for _, _, place in rows)
     return "\n".join(
@@ -50,7 +50,7 @@ def diff_mappings(folder_a: Path, folder_b: Path) -> list[str]:
 
 
 def flatten(content: Tree) -> dict[str, str]:
-    """A mapping file by dotted key; a column, field or concept is one entry, a list one per item."""
+    """A mapping file by dotted key; a column, field or concept is one entry, a list one per item, from 1."""
     return dict(_leaves(content, ()))
 
 
@@ -60,14 +60,17 @@ def _leaves(node: Any, above: tuple[str, ...]) -> Iterator[tuple[str, str]]:
         for key, value in node.items():
             yield from _leaves(value, (*above, str(key)))
     elif isinstance(node, list) and any(isinstance(one, dict) for one in node) and not one_line:
-        for number, value in enumerate(node):
+        for number, value in enumerate(node, 1):
             yield ".".join((*above, str(number))), _shown(value)
     else:
         yield ".".join(above), _shown(node)
 
 
 def _shown(value: Any) -> str:
-    return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False, default=str)
+    """As the file writes it, on one line."""
+    if not isinstance(value, dict | list):
+        return str(value).lower() if isinstance(value, bool) else str(value)
+    return yaml.safe_dump(value, default_flow_style=True, allow_unicode=True, sort_keys=False, width=_ONE_LINE).strip()
 
 
 def _find(resource: str, site: str | None, folder: Path) -> MappingFile:
@@ -84,7 +87,7 @@ def _find(resource: str, site: str | None, folder: Path) -> MappingFile:
 
 
 def _place(file: MappingFile, key: str) -> str:
-    keys = key.split(".")
+    keys = [str(int(one) - 1) if one.isdecimal() else one for one in key.split(".")]
     above = (file.places.get(".".join(keys[:length])) for length in range(len(keys), 0, -1))
     return next((place for place in above if place), file.path.name)
 

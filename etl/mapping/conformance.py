@@ -37,7 +37,7 @@ def conformance_files(folder: Path, cases: Path) -> dict[str, str]:
     mappings = load_mappings(folder)
     judged = yaml.safe_load((folder / "conformance.yaml").read_text(encoding="utf-8"))
     policies = yaml.safe_load((folder / "policies.yaml").read_text(encoding="utf-8"))
-    manifest = _manifest(mappings, judged, policies)
+    manifest = _manifest(mappings, judged, policies, _switched_tables(folder, policies, mappings))
     problems = [
         *_faults(judged, folder.parent, cases),
         *_lost_in_silence(mappings, judged["not_read"]),
@@ -103,7 +103,21 @@ def _evidence_faults(one: dict[str, Any], project: Path, cases: Path) -> Iterato
 # --- the manifest -----------------------------------------------------------------------------------------------------
 
 
-def _manifest(mappings: Mappings, judged: dict[str, Any], policies: dict[str, Any]) -> dict[str, Any]:
+def _switched_tables(folder: Path, policies: dict[str, Any], mappings: Mappings) -> dict[str, str]:
+    """The tables that rules fill under some option of a policy only, and which: "notes: inline_text"."""
+    usual = {rule.table for mapping in mappings.base.values() for rule in mapping.rules.values()}
+    switched: dict[str, str] = {}
+    for name, one in policies.items():
+        for option in one["options"]:
+            chosen = load_mappings(folder, {name: str(option)}) if str(option) != str(one["default"]) else mappings
+            tables = {rule.table for mapping in chosen.base.values() for rule in mapping.rules.values()}
+            switched |= dict.fromkeys(sorted(tables - usual), f"{name}: {option}")
+    return switched
+
+
+def _manifest(
+    mappings: Mappings, judged: dict[str, Any], policies: dict[str, Any], switched: dict[str, str]
+) -> dict[str, Any]:
     return {
         "software": "blina",
         "guide": judged["guide"],
@@ -125,7 +139,7 @@ def _manifest(mappings: Mappings, judged: dict[str, Any], policies: dict[str, An
             for mapping in mappings.base.values()
         },
         "other_resource_types": "skipped and counted, reason: no mapping",
-        "tables": _tables(mappings, judged["tables_by_code"]),
+        "tables": _tables(mappings, judged["tables_by_code"], switched),
         "policies": {
             name: {"default": str(one["default"]), "options": {str(key): said for key, said in one["options"].items()}}
             for name, one in policies.items()
@@ -133,8 +147,11 @@ def _manifest(mappings: Mappings, judged: dict[str, Any], policies: dict[str, An
     }
 
 
-def _tables(mappings: Mappings, by_code: dict[str, str]) -> dict[str, dict[str, Any]]:
-    """Each table of the CDM: filled fully (every column by some rule), partly, not at all, or by something else."""
+def _tables(mappings: Mappings, by_code: dict[str, str], switched: dict[str, str]) -> dict[str, dict[str, Any]]:
+    """Each table of the CDM: filled fully (every column by some rule), partly, not at all, or by something else.
+
+    `switched`: the policy that fills a table which is otherwise empty.
+    """
     filled: dict[str, set[str]] = {}
     sources: dict[str, list[str]] = {}
     for mapping in mappings.base.values():
@@ -150,11 +167,11 @@ def _tables(mappings: Mappings, by_code: dict[str, str]) -> dict[str, dict[str, 
             entry = {"filled": "partly" if empty else "fully", "from": list(dict.fromkeys(sources[name]))}
             tables[name] = entry | ({"never_filled": empty} if empty else {})
         elif name in etl.cdm.VOCABULARY_TABLES:
-            tables[name] = {"filled": "fully", "from": ["the vocabulary"]}
+            tables[name] = {"filled": "fully", "from": ["the loaded vocabulary, as far as it has the file"]}
         elif name in by_code:
             tables[name] = {"filled": "derived", "how": by_code[name]}
         else:
-            tables[name] = {"filled": "not at all"}
+            tables[name] = {"filled": "not at all"} | ({"unless_policy": switched[name]} if name in switched else {})
     return tables
 
 
@@ -241,7 +258,9 @@ def _filled_table(tables: dict[str, dict[str, Any]]) -> str:
     rows = [
         (
             name,
-            str(one["filled"]),
+            f"{one['filled']}, unless the policy {one['unless_policy']}"
+            if "unless_policy" in one
+            else str(one["filled"]),
             ", ".join(one.get("from", [])) or str(one.get("how", "")),
             ", ".join(one.get("never_filled", [])),
         )

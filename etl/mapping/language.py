@@ -36,6 +36,7 @@ class Field:
     follow: str | None = None
     referred_by: str | None = None
     required: bool = False
+    why: str = ""
 
     @property
     def is_reference(self) -> bool:
@@ -53,6 +54,7 @@ class Concept:
     fan_out: bool | None = None
     kind: str = "code"
     vocabulary: str | None = None
+    why: str = field(default="", compare=False)
 
 
 @dataclass(frozen=True)
@@ -77,6 +79,7 @@ class Rule:
     for_each: str | None = None
     concepts: dict[str, Concept] = field(default_factory=dict)
     unless_row_of: str | None = None
+    why: str = ""
 
 
 @dataclass(frozen=True)
@@ -226,6 +229,7 @@ def _field(name: str, content: dict[str, Any]) -> Field:
         follow=content.get("follow"),
         referred_by=content.get("referred_by"),
         required=bool(content.get("required", False)),
+        why=str(content.get("why", "")),
     )
 
 
@@ -245,6 +249,7 @@ def _concept(name: str, content: dict[str, Any]) -> Concept:
         fan_out=content.get("fan_out"),
         kind=str(content.get("kind", "code")),
         vocabulary=content.get("vocabulary"),
+        why=str(content.get("why", "")),
     )
 
 
@@ -264,4 +269,5 @@ def _rule(name: str, content: dict[str, Any]) -> Rule:
         for_each=content.get("for_each"),
         concepts=_concepts(content.get("concepts")),
         unless_row_of=content.get("unless_row_of"),
+        why=str(content.get("why", "")),
     )

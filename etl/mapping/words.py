@@ -29,6 +29,7 @@ _ALWAYS = {
     "data_until": "the day until which the data reaches (data lock)",
     "last_visit": "the first day of the person's last visit",
 }
+_CASTS = {"number": "as a number", "integer": "as a whole number"}
 _VALUE_STANDARD = "standard concept of {0}, empty if there is no {0}"
 
 
@@ -55,7 +56,10 @@ class FormWords:
         return ", else ".join(f"`{path}`" for path in paths)
 
     def field(self, one: Field) -> str:
-        """What a field is."""
+        """What a field is, and why so where the file says it."""
+        return f"{one.why}: {self._field(one)}" if one.why else self._field(one)
+
+    def _field(self, one: Field) -> str:
         if one.follow:
             return f"read from the {one.to[0]} that `{one.follow}` refers to"
         if one.referred_by:
@@ -63,7 +67,7 @@ class FormWords:
         if one.to:
             return f"the {' or '.join(one.to)} referred to{'; required' if one.required else ''}"
         return {"text": "as it is", "date": "a date", "datetime": "a date, with time where there is one"}.get(
-            one.cast, f"as {one.cast}"
+            one.cast, _CASTS.get(one.cast, f"as {one.cast}")
         )
 
     def concept(self, one: Concept) -> str:
@@ -71,16 +75,17 @@ class FormWords:
         kind = {"unit": "a unit (UCUM)", "value": "a coded value"}.get(one.kind, "a code")
         prefer = f"; of several codings {', then '.join(one.prefer)}" if one.prefer else ""
         vocabulary = f"; without system it is {one.vocabulary}" if one.vocabulary else ""
-        return f"{kind}{prefer}{vocabulary}"
+        return f"{one.why}: {kind}{prefer}{vocabulary}" if one.why else f"{kind}{prefer}{vocabulary}"
 
     def rule(self, rule: Rule) -> str:
-        """When a rule writes a row, and for what."""
+        """Why there is a rule, where the file says it; when it writes a row, and for what."""
+        why = f"{rule.why[:1].upper()}{rule.why[1:]}. " if rule.why else ""
         each = f"One row per element of `{rule.for_each}`" if rule.for_each else "One row per resource"
         if rule.concept and rule.domains:
             each += f" whose `${rule.concept}` has a standard concept of domain {' or '.join(rule.domains)}"
             each += ", or none at all (concept 0, on the work list)" if rule.unmapped else ""
         unless = f"; not where rule `{rule.unless_row_of}` wrote a row" if rule.unless_row_of else ""
-        return f"{each}{f', when `{rule.when}`' if rule.when else ''}{unless}."
+        return f"{why}{each}{f', when `{rule.when}`' if rule.when else ''}{unless}."
 
     def column(self, form: ColumnForm) -> Said:
         """A column's rule."""
@@ -97,7 +102,7 @@ class FormWords:
         if "lookup" in form:
             return self._lookup(form)
         if "if_known" in form:
-            other = self.column(form.get("else")).words
+            other = self.column(form.get("else")).words.removeprefix("always ")
             return Said(f"{form['if_known']} ({form['named']}) where the loaded vocabulary has it, else {other}")
         if "when_set" in form:
             other = form["when_set"]
@@ -137,7 +142,7 @@ class FormWords:
         if "value" in form:
             return self.column(form["value"])
         paths = [str(path) for path in form.get("first_of") or [form.get("path")]]
-        return Said(f"as {form['as']}" if "as" in form else "as it is", self.paths(paths))
+        return Said(_CASTS.get(form["as"], f"as {form['as']}") if "as" in form else "as it is", self.paths(paths))
 
     def _lookup(self, form: dict[str, Any]) -> Said:
         inner = {key: value for key, value in form.items() if key not in {"lookup", "default", "local", "why"}}
@@ -149,14 +154,18 @@ class FormWords:
         site = ", else in the site's code map" if form.get("local") else ""
         name = form["lookup"]
         return Said(
-            f"looked up{site}; else {other}{' and on the work list' if site else ''}",
+            f"looked up in {name}{site}; else {other}{' and on the work list' if site else ''}",
             self._form(inner).path,
             f"[{name}](../codes/{name}.csv)",
         )
 
     def _first(self, said: list[Said]) -> Said:
+        # what follows says what stands there if there is nothing; several ways that sound alike are said once
+        words = [one.words.removesuffix("; else empty") for one in said[:-1]] + [one.words for one in said[-1:]]
         return Said(
-            "; else ".join(one.words for one in said),
+            "; else ".join(
+                one if at == 0 else one.removeprefix("always ") for at, one in enumerate(dict.fromkeys(words))
+            ),
             ", else ".join(dict.fromkeys(one.path for one in said if one.path)),
             ", ".join(dict.fromkeys(one.lookup for one in said if one.lookup)),
         )

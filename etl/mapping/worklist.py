@@ -156,7 +156,16 @@ class _Row:
     @property
     def is_text(self) -> bool:
         """Whether a text stands in place of a code."""
-        return self.code == self.name and self.vocabulary in {f"BLINA_{self.site}", "UCUM", ""}
+        return stands_for_a_code(self.code, self.name, self.vocabulary)
+
+
+def stands_for_a_code(text: str, name: str | None, vocabulary: str | None) -> bool:
+    """Whether it is a text: it is its own name, or has none and is more than one word. A unit in one word is a unit."""
+    if vocabulary == "UCUM":
+        return text == name and len(text.split()) > 1
+    if vocabulary and not vocabulary.startswith("BLINA_"):
+        return False
+    return text == name or (not name and len(text.split()) > 1)
 
 
 def _unmapped(connection: duckdb.DuckDBPyConnection, site: str | None) -> list[_Row]:

@@ -76,7 +76,38 @@ def test_mappings_show_names_the_file_of_each_line() -> None:
 
 def test_worklist_of_a_complete_site_is_empty(site2_database: Path) -> None:
     ended = blina("mappings", "worklist", "--db", f"duckdb:///{site2_database}", "--json")
-    assert ended.json == {"codes": []}
+    assert ended.json == {"codes": [], "texts_not_shown": 0}
+
+
+def test_the_worklist_shows_codes_and_only_counts_what_somebody_wrote(tmp_path: Path) -> None:
+    words = "Grandmother Li says that she slept badly"
+    (tmp_path / "a.json").write_text(
+        json.dumps(
+            {"resourceType": "Bundle", "type": "collection", "entry": [{"resource": one} for one in (
+                {"resourceType": "Patient", "id": "p", "gender": "female", "birthDate": "2015-03-09"},
+                {"resourceType": "Observation", "id": "o", "status": "final", "subject": {"reference": "Patient/p"},
+                 "effectiveDateTime": "2022-01-05", "valueString": words,
+                 "code": {"coding": [{"system": "http://hospital.example", "code": "SLEEP"}]}},
+                {"resourceType": "Encounter", "id": "e", "status": "finished", "class": {"code": "AMB"},
+                 "subject": {"reference": "Patient/p"}, "period": {"start": "2022-01-05"},
+                 "hospitalization": {"admitSource": {"text": words}}},
+            )]}
+        )
+    )  # fmt: skip
+    (tmp_path / "blina.yaml").write_text(
+        "instance: {name: x, abbreviation: X, key: k, synthetic: true}\ndata_lock: 2025-01-31\n"
+        "sites: {S9: {folder: ., time_zone: UTC, decimal_separator: '.'}}\n"
+    )
+    db = f"duckdb:///{tmp_path / 'o.duckdb'}"
+    built = blina("build", tmp_path / "a.json", "--site", "S9", "--settings", tmp_path / "blina.yaml", "--db", db)
+    assert built.code == 0, built.err
+    shown = blina("mappings", "worklist", "--db", db)
+    assert "SLEEP" in shown.out
+    assert "Grandmother" not in shown.out + shown.err
+    assert "1 texts without a code are not shown" in shown.err
+    found = blina("mappings", "worklist", "--db", db, "--json").json
+    assert [one["source_code"] for one in found["codes"]] == ["SLEEP"]
+    assert found["texts_not_shown"] == 1
 
 
 def test_the_folder_of_the_settings_means_all_its_sites(tmp_path: Path) -> None:

@@ -1,11 +1,15 @@
 """Each refusal of the mapping checker: a small mapping made wrong in one place, with file, line and hint."""
 
+import shutil
 from pathlib import Path
 
 import pytest
 
 from etl.errors import MappingError
+from etl.landing import Source
 from etl.mapping.checker import check_mappings, find_problems, main
+from etl.pipeline import build
+from etl.settings import Settings
 from etl.vocabulary import shipped_folder
 
 # What is replaced in observation.yaml, by what, the text whose line is told, and what the refusal says.
@@ -222,3 +226,19 @@ def test_the_command_gives_the_exit_code(ground, capsys: pytest.CaptureFixture[s
     ground.change("resources/observation.yaml", "value_as_number:", "value_as_numeric:")
     assert main([str(ground.folder)]) == 11
     assert "value_as_numeric" in capsys.readouterr().err
+
+
+def test_a_build_refuses_an_id_that_the_loaded_vocabulary_does_not_have(tmp_path: Path) -> None:
+    folder = tmp_path / "mappings"
+    shutil.copytree(shipped_folder().parent, folder)
+    file = folder / "resources" / "medication_administration.yaml"
+    file.write_text(file.read_text(encoding="utf-8").replace("type_concept_id: 32818", "type_concept_id: 99999999", 1))
+    (tmp_path / "p.json").write_text('{"resourceType": "Patient", "id": "p", "birthDate": "2015-03-09"}')
+    with pytest.raises(MappingError) as raised:
+        build(
+            [Source("S", tmp_path / "p.json")], database=f"duckdb:///{tmp_path / 'o.duckdb'}",
+            settings=Settings(key="k"), mappings=folder,
+        )  # fmt: skip
+    place, said = raised.value.problems[0].split(": ", 1)
+    assert place.startswith("medication_administration.yaml:")
+    assert said == "rules.drug_exposure.columns.drug_type_concept_id: concept 99999999 is not in the vocabulary"

@@ -24,8 +24,8 @@ def test_show_tells_the_file_of_each_line(ground) -> None:
     shown = _lines(show_mapping("observation", "S1", ground.folder))
     assert shown["rules.measurement.columns.measurement_type_concept_id"] == ("S1/observation.yaml:5", "32817")
     assert shown["rules.measurement.columns.person_id"] == ("observation.yaml:19", "$person")
-    assert shown["skip.0"][0] == "S1/observation.yaml:4"
-    assert shown["skip.1"][0] == f"observation.yaml:{ground.line('resources/observation.yaml', 'cancelled')}"
+    assert shown["skip.1"][0] == "S1/observation.yaml:4"
+    assert shown["skip.2"][0] == f"observation.yaml:{ground.line('resources/observation.yaml', 'cancelled')}"
 
 
 def test_show_without_override_is_the_base_file(ground) -> None:
@@ -49,6 +49,6 @@ def test_diff_tells_added_removed_and_changed(ground, tmp_path: Path) -> None:
     assert diff_mappings(ground.folder, other) == [
         "- codes/gender.csv 'female': target_concept_id=8532",
         "+ codes/gender.csv 'other': target_concept_id=0",
-        '- observation.yaml require: ["start"]',
+        "- observation.yaml require: [start]",
         "~ observation.yaml rules.measurement.columns.measurement_type_concept_id: 32856 → 32817",
     ]

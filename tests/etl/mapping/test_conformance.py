@@ -127,7 +127,8 @@ def test_the_manifest_says_what_is_taken_and_filled(made: dict[str, str]) -> Non
     manifest = json.loads(made["manifest.json"])
     assert manifest["resource_types"].keys() == _mappings().base.keys()
     assert manifest["tables"].keys() == etl.cdm.TABLES.keys()
-    assert manifest["tables"]["note"] == {"filled": "not at all"}
+    assert manifest["tables"]["note"] == {"filled": "not at all", "unless_policy": "notes: inline_text"}
+    assert manifest["tables"]["cost"] == {"filled": "not at all"}
     assert "person_source_value" in manifest["tables"]["person"]["never_filled"]
     assert {"note_text", "provider_name", "npi"}.isdisjoint(column for rule in _rules() for column in rule.columns)
     assert manifest["policies"].keys() == POLICIES.keys()

@@ -21,13 +21,13 @@ def sheets(ground, tmp_path):
 
 def test_a_column_is_told_in_words_with_path_list_and_case(sheets) -> None:
     observation = sheets["observation.md"].splitlines()
-    assert "| value_as_number | as number | `value.ofType(Quantity).value` |  | 1 |" in observation
+    assert "| value_as_number | as a number | `value.ofType(Quantity).value` |  | 1 |" in observation
     assert "| measurement_type_concept_id | always 32856 (Lab) |  |  |  |" in observation
     assert (
         "| measurement_date | day of `$start`, local to the site | `effective.ofType(dateTime)` |  |  |" in observation
     )
     assert "1. A result keeps its number" in observation
-    gender = "| gender_concept_id | looked up; else 0 | `gender` | [gender](../codes/gender.csv) |  |"
+    gender = "| gender_concept_id | looked up in gender; else 0 | `gender` | [gender](../codes/gender.csv) |  |"
     assert gender in sheets["patient.md"].splitlines()
 
 

@@ -99,6 +99,23 @@ def test_a_death_without_a_date_is_told(built: Any) -> None:
     assert cdm.execute("SELECT count(*) FROM cdm.death").fetchone() == (0,)
 
 
+def test_modifier_elements_that_no_column_takes_are_told(built: Any) -> None:
+    """HL7 f2o-063: what alters how a record is to be read is never passed over in silence."""
+    shot = {"resourceType": "Immunization", "status": "completed", "vaccineCode": {"text": "flu"},
+            "patient": {"reference": "Patient/c"}, "occurrenceDateTime": "2024-01-10"}  # fmt: skip
+    report, cdm = built(
+        {"resourceType": "Patient", "id": "d", "birthDate": "2019-03-04", "active": False},
+        shot | {"id": "i", "isSubpotent": True},
+        shot | {"id": "j", "isSubpotent": False},
+    )
+    assert report.noted == {
+        "Patient: deceased without a date": 1,
+        "Patient: a record marked as no longer in use": 1,
+        "Immunization: a dose of less potency": 1,
+    }
+    assert cdm.execute("SELECT (SELECT count(*) FROM cdm.person), count(*) FROM cdm.drug_exposure").fetchone() == (2, 2)
+
+
 def test_of_several_drugs_of_one_code_the_lowest_is_taken_and_told(built: Any) -> None:
     given = {
         "resourceType": "MedicationAdministration", "id": "m", "status": "completed",
