@@ -9,7 +9,7 @@ Nothing here knows Prefect, a terminal or a study.
 import hashlib
 import json
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from datetime import date
 from functools import partial
 from importlib.metadata import version
@@ -34,7 +34,7 @@ from etl.landing import Landed, Limits, Reject, RejectWriter, Source, land
 from etl.landing.leaving import find_leaving, without
 from etl.landing.received import Received, forget, keep, open_received, sites_received
 from etl.landing.withdrawn import read_withdrawn
-from etl.mapping.check_vocabulary import refuse_wrong_ids
+from etl.mapping.check_vocabulary import check_ids
 from etl.mapping.language import Mappings, load_mappings
 from etl.settings import Settings
 from etl.store import (
@@ -134,7 +134,7 @@ def _build(given: "_Given", workers: int, writer: RejectWriter, times: int = 1) 
         create_work_schema(work)
         with given.clock("load vocabulary"):
             release = attach_vocabulary(work, [*given.vocabulary, shipped_folder()], given.home.vocabulary)
-            refuse_wrong_ids(work, given.rules)
+            release = replace(release, problems=(*release.problems, *check_ids(work, given.rules)))
             code_maps = load_code_maps(work, given.rules.folder, given.sites)
             work.execute("INSERT INTO out.source_to_concept_map BY NAME FROM vocab.source_to_concept_map")
         insert_frame(work, "led.file", given.received.landed.files)

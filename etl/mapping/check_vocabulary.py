@@ -97,23 +97,22 @@ class VocabularyCheck:
         self.mappings = mappings
         self.lists = lists
         self.problems: list[str] = []
+        self.unknown: list[str] = []
         self._known: dict[int, _Concept] = {}
 
     def run(self) -> list[str]:
         """Every fault found, each with file and line."""
         for mapping in self._variants():
             self._check_domains(mapping)
-        self._check_ids()
+        self.check_ids()
         self._check_units()
         self._check_code_maps()
-        return list(dict.fromkeys(self.problems))
+        return list(dict.fromkeys([*self.unknown, *self.problems]))
 
-    def run_ids(self) -> list[str]:
-        """The faults of the ids that stand in mapping files and code lists: what would be written as it is."""
-        self._check_ids()
-        return list(dict.fromkeys(self.problems))
-
-    def _check_ids(self) -> None:
+    def check_ids(self) -> None:
+        """Notes the ids of mapping files and code lists, which would be written as they are, that are `unknown`, or
+        (`problems`) not standard, valid and of the domain that their column takes.
+        """
         seen: dict[tuple[str, str, str], None] = {}
         wanted: list[tuple[int, str, str, str]] = []
         for mapping in self._variants():
@@ -143,7 +142,7 @@ class VocabularyCheck:
         info = etl.cdm.TABLES[table].columns[column].info
         found = self._known.get(concept_id)
         if found is None:
-            self.problems.append(f"{place}: concept {concept_id} is not in the vocabulary")
+            self.unknown.append(f"{place}: concept {concept_id} is not in the vocabulary")
             return
         if not found.standard and not info["source_concept"]:
             self.problems.append(f"{place}: concept {concept_id} is not standard, {table}.{column} takes no other")
@@ -156,8 +155,7 @@ class VocabularyCheck:
         """All of them in one query: a release has millions of concepts."""
         found = self.vocabulary.execute(
             "SELECT concept_id, standard_concept = 'S' AND invalid_reason IS NULL, domain_id FROM vocab.concept "
-            "WHERE list_contains(?::INTEGER[], concept_id)",
-            [sorted(ids)],
+            f"SEMI JOIN (SELECT unnest({sorted(ids)}::INTEGER[]) AS concept_id) USING (concept_id)"
         ).fetchall()
         self._known = {int(one): _Concept(bool(standard), str(domain)) for one, standard, domain in found}
 
@@ -203,14 +201,20 @@ class VocabularyCheck:
         self.problems += [str(one).replace(f"{folder}/", "") for one in unresolved]
 
 
-def refuse_wrong_ids(vocabulary: duckdb.DuckDBPyConnection, mappings: Mappings) -> None:
-    """Raises MappingError with every id of the mapping files and code lists that the loaded vocabulary does not have,
-    or not standard, valid and of the domain that its column takes (f2o-030, -031, -050).
+def check_ids(vocabulary: duckdb.DuckDBPyConnection, mappings: Mappings) -> list[str]:
+    """The ids of mapping files and code lists that are not as their columns take them in the loaded vocabulary: not
+    standard, not valid, of another domain (f2o-030, -031, -050). A new release may make them so, so they are told.
+
+    Raises MappingError with those that the vocabulary does not have at all: rows would point to nothing.
     """
-    lists, problems = read_code_lists(mappings.folder)
-    problems += VocabularyCheck(vocabulary, mappings, lists).run_ids()
-    if problems:
-        raise MappingError(f"{mappings.folder}: not as the loaded vocabulary has it", problems=sorted(problems))
+    lists, faults = read_code_lists(mappings.folder)
+    found = VocabularyCheck(vocabulary, mappings, lists)
+    found.check_ids()
+    if faults or found.unknown:
+        raise MappingError(
+            f"{mappings.folder}: not as the loaded vocabulary has it", problems=sorted({*faults, *found.unknown})
+        )
+    return sorted(set(found.problems))
 
 
 def constants(form: ColumnForm) -> Iterator[int]:

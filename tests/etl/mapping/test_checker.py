@@ -242,3 +242,17 @@ def test_a_build_refuses_an_id_that_the_loaded_vocabulary_does_not_have(tmp_path
     place, said = raised.value.problems[0].split(": ", 1)
     assert place.startswith("medication_administration.yaml:")
     assert said == "rules.drug_exposure.columns.drug_type_concept_id: concept 99999999 is not in the vocabulary"
+
+
+def test_a_build_tells_an_id_of_another_domain(tmp_path: Path) -> None:
+    folder = tmp_path / "mappings"
+    shutil.copytree(shipped_folder().parent, folder)
+    file = folder / "resources" / "medication_administration.yaml"
+    file.write_text(file.read_text(encoding="utf-8").replace("type_concept_id: 32818", "type_concept_id: 8507", 1))
+    (tmp_path / "p.json").write_text('{"resourceType": "Patient", "id": "p", "birthDate": "2015-03-09"}')
+    report = build(
+        [Source("S", tmp_path / "p.json")], database=f"duckdb:///{tmp_path / 'o.duckdb'}",
+        settings=Settings(key="k"), mappings=folder,
+    )  # fmt: skip
+    (told,) = [one for one in report.vocabulary_warnings if "8507" in one]
+    assert told.endswith("concept 8507 is of domain Gender, drug_exposure.drug_type_concept_id asks for Type Concept")
