@@ -1,7 +1,7 @@
 """The mapping files as typed objects, with the place of everything for error messages.
 
 One YAML file per FHIR resource type (mappings/resources); a site's overrides (mappings/sites/<site>) are merged by
-key. What each verb means stands in mappings/README.md; what is refused, in etl.mapping.checker.
+key. What each verb means stands in mappings/FORMS.md; what is refused, in etl.mapping.checker.
 """
 
 import hashlib
