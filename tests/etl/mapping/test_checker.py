@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 
+from etl.build_report import BuildReport
 from etl.errors import MappingError
 from etl.landing import Source
 from etl.mapping.checker import check_mappings, find_problems, main
@@ -228,31 +229,26 @@ def test_the_command_gives_the_exit_code(ground, capsys: pytest.CaptureFixture[s
     assert "value_as_numeric" in capsys.readouterr().err
 
 
-def test_a_build_refuses_an_id_that_the_loaded_vocabulary_does_not_have(tmp_path: Path) -> None:
-    folder = tmp_path / "mappings"
+def _build_with_type(type_concept: int, place: Path) -> BuildReport:
+    """A build with a mapping that gives administrations this type concept."""
+    folder = place / "mappings"
     shutil.copytree(shipped_folder().parent, folder)
     file = folder / "resources" / "medication_administration.yaml"
-    file.write_text(file.read_text(encoding="utf-8").replace("type_concept_id: 32818", "type_concept_id: 99999999", 1))
-    (tmp_path / "p.json").write_text('{"resourceType": "Patient", "id": "p", "birthDate": "2015-03-09"}')
+    text = file.read_text(encoding="utf-8").replace("type_concept_id: 32818", f"type_concept_id: {type_concept}", 1)
+    file.write_text(text, encoding="utf-8")
+    (place / "p.json").write_text('{"resourceType": "Patient", "id": "p", "birthDate": "2015-03-09"}')
+    database = f"duckdb:///{place / 'o.duckdb'}"
+    return build([Source("S", place / "p.json")], database=database, settings=Settings(key="k"), mappings=folder)
+
+
+def test_a_build_refuses_an_id_that_the_loaded_vocabulary_does_not_have(tmp_path: Path) -> None:
     with pytest.raises(MappingError) as raised:
-        build(
-            [Source("S", tmp_path / "p.json")], database=f"duckdb:///{tmp_path / 'o.duckdb'}",
-            settings=Settings(key="k"), mappings=folder,
-        )  # fmt: skip
+        _build_with_type(99999999, tmp_path)
     place, said = raised.value.problems[0].split(": ", 1)
     assert place.startswith("medication_administration.yaml:")
     assert said == "rules.drug_exposure.columns.drug_type_concept_id: concept 99999999 is not in the vocabulary"
 
 
 def test_a_build_tells_an_id_of_another_domain(tmp_path: Path) -> None:
-    folder = tmp_path / "mappings"
-    shutil.copytree(shipped_folder().parent, folder)
-    file = folder / "resources" / "medication_administration.yaml"
-    file.write_text(file.read_text(encoding="utf-8").replace("type_concept_id: 32818", "type_concept_id: 8507", 1))
-    (tmp_path / "p.json").write_text('{"resourceType": "Patient", "id": "p", "birthDate": "2015-03-09"}')
-    report = build(
-        [Source("S", tmp_path / "p.json")], database=f"duckdb:///{tmp_path / 'o.duckdb'}",
-        settings=Settings(key="k"), mappings=folder,
-    )  # fmt: skip
-    (told,) = [one for one in report.vocabulary_warnings if "8507" in one]
+    (told,) = [one for one in _build_with_type(8507, tmp_path).vocabulary_warnings if "8507" in one]
     assert told.endswith("concept 8507 is of domain Gender, drug_exposure.drug_type_concept_id asks for Type Concept")
