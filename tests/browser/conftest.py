@@ -1,4 +1,4 @@
-"""The browser as a fixture, started once for all browser tests."""
+"""The browser as a fixture, started for each file: while it runs, nothing else in the process may use asyncio."""
 
 import importlib.util
 from collections.abc import Iterator
@@ -8,7 +8,7 @@ import pytest
 from playwright.sync_api import Browser
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def browser() -> Iterator[Browser]:
     """Headless Chromium; the tests that ask for it are skipped with the reason where there is none."""
     spec = importlib.util.spec_from_file_location("browser_of_the_tests", Path(__file__).with_name("browser.py"))

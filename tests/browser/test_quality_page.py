@@ -1,8 +1,5 @@
 """The quality page in headless Chromium: no request, no console error, filters that work, nothing cut off."""
 
-import os
-import shutil
-from collections.abc import Iterator
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -13,23 +10,7 @@ import pytest
 from etl.cdm import TABLES, create_table
 from etl.quality import check, judge, write_reports
 
-CHROMIUM = next(
-    (path for path in ("/usr/bin/chromium", shutil.which("chromium")) if path and os.path.exists(path)), None
-)
-ARGUMENTS = [
-    "--no-sandbox",
-    "--disable-gpu",
-    "--disable-quic",
-    "--no-first-run",
-    "--disable-background-networking",
-    "--disable-component-update",
-    "--disable-sync",
-]
-
-pytestmark = [
-    pytest.mark.browser,
-    pytest.mark.skipif(CHROMIUM is None, reason="no Chromium on this machine (apt-get install chromium)"),
-]
+pytestmark = pytest.mark.browser
 
 
 @pytest.fixture(scope="module")
@@ -46,16 +27,6 @@ def page_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
     moment = datetime(2026, 1, 1, tzinfo=UTC)
     write_reports(frame, judge(frame), folder / "q.json", folder / "q.html", "Quality of a broken CDM", made_at=moment)
     return folder / "q.html"
-
-
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Any]:
-    from playwright.sync_api import sync_playwright
-
-    with sync_playwright() as playwright:
-        chromium = playwright.chromium.launch(executable_path=CHROMIUM, args=ARGUMENTS)
-        yield chromium
-        chromium.close()
 
 
 @pytest.mark.parametrize("width", [1440, 390])
