@@ -100,10 +100,10 @@ def build(
     with open_store(database, run_id=run_id) as store, work_folder(home) as folder:
         with RejectWriter(rejects or folder / "rejects", settings.key) as writer:
             with clock("land"):
-                with store.reading():
-                    earlier = open_received(place, store.run_ids())
-                    if not anew:
-                        _refuse_lost(earlier, store)
+                committed, needed = _built_from(store)
+                earlier = open_received(place, committed)
+                if not anew:
+                    _refuse_lost(earlier, needed)
                 before = earlier.forgotten() if anew else earlier
                 new, left_aside = before.unknown(sources)
                 types, number = set(rules.base), before.next_number
@@ -247,10 +247,16 @@ def _has_vocabulary(job: _Job) -> bool:
     return bool(there and then and then["vocabulary_sha"] == job.basis.vocabulary_sha)
 
 
-def _refuse_lost(earlier: Received, store: Store) -> None:
-    """Without what earlier runs landed, the database would silently shrink to what is there."""
+def _built_from(store: Store) -> tuple[set[str], set[str]]:
+    """The runs that committed and still count, and those of them that brought files."""
+    with store.reading():
+        committed = store.run_ids()
+        return committed, {row[0] for row in store.rows("SELECT DISTINCT first_run FROM ledger.file")} & committed
+
+
+def _refuse_lost(earlier: Received, needed: set[str]) -> None:
+    """Without what earlier runs (`needed`) landed, the database would silently shrink to what is there."""
     here = {run.name for run in earlier.runs}
-    needed = {row[0] for row in store.rows("SELECT DISTINCT first_run FROM ledger.file")} & store.run_ids()
     if needed - here:
         raise CdmError(
             f"{earlier.folder}: what {len(needed - here)} of {len(needed)} earlier runs received is missing, "

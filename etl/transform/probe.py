@@ -53,10 +53,13 @@ class Found:
 
 def look(work: duckdb.DuckDBPyConnection, stages: Sequence[Stage], *, everything: bool) -> Found:
     """Counts what the resources of all types have, in one pass over each."""
-    asked = [(stage, tests, stage.narrow("s.n", *tests.values())) for stage in stages for tests in (_asked(stage),)]
-    # a resource that goes no further still says what it is part of, and what refers to it counts to its whole
-    asked += [(stage, {"parts": f's."rk_{own}" IS NOT NULL'}, stage.keys) for stage in stages
-              for own in (own_reference(stage),) if own]  # fmt: skip
+    asked: list[tuple[Stage, dict[str, str], str]] = []
+    for stage in stages:
+        tests = _asked(stage)
+        asked.append((stage, tests, stage.narrow("s.n", *tests.values())))
+        own = own_reference(stage)
+        if own:  # a resource that goes no further still says what it is part of: what refers to it counts to its whole
+            asked.append((stage, {"parts": f's."rk_{own}" IS NOT NULL'}, stage.keys))
     selects = [
         f"SELECT {number} AS number, [{', '.join(f'count(*) FILTER ({test})' for test in tests.values())}] AS found "
         f"FROM {source} s"
