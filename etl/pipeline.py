@@ -30,7 +30,7 @@ from etl.build_report import (
 )
 from etl.errors import CdmError, SettingsError
 from etl.increment import ENGINE, Basis, Inputs, compute_changes, why_not
-from etl.landing import Landed, Limits, Reject, RejectWriter, Source, land
+from etl.landing import Landed, Limits, Reject, RejectWriter, Source, Workers, land
 from etl.landing.leaving import find_leaving, without
 from etl.landing.received import Received, forget, keep, open_received, sites_received
 from etl.landing.withdrawn import read_withdrawn
@@ -94,11 +94,15 @@ def build(
     home = home_of(database, settings.landed)
     place = home.landed
     sites = tuple(sorted({*(source.site for source in sources), *([] if anew else sites_received(place))}))
-    with clock("check mappings"):
-        rules = load_mappings(mappings or default_mappings(), settings.policies)
-        stages = compile_mappings(rules, sites)
-    with open_store(database, run_id=run_id) as store, work_folder(home) as folder:
-        with RejectWriter(rejects or folder / "rejects", settings.key) as writer:
+    with Workers(workers if cluster is None else 1) as crew:
+        with clock("check mappings"):
+            rules = load_mappings(mappings or default_mappings(), settings.policies)
+            stages = compile_mappings(rules, sites)
+        with (
+            open_store(database, run_id=run_id) as store,
+            work_folder(home) as folder,
+            RejectWriter(rejects or folder / "rejects", settings.key) as writer,
+        ):
             with clock("land"):
                 committed, needed = _built_from(store)
                 earlier = open_received(place, committed)
@@ -107,7 +111,7 @@ def build(
                 before = earlier.forgotten() if anew else earlier
                 new, left_aside = before.unknown(sources)
                 types, number = set(rules.base), before.next_number
-                fresh = land(new, folder / "landed", types, limits, writer, number, workers, cluster)
+                fresh = land(new, folder / "landed", types, limits, writer, number, crew, cluster)
                 fresh = _without_the_withdrawn(fresh, home, settings)
                 received, fresh = keep(before, run_id, fresh)
             given = _Given(
@@ -119,9 +123,9 @@ def build(
             except duckdb.OutOfMemoryException:  # what cannot be spilled: resources of unusual size
                 progress("begin again with more memory")
                 report = _build(given, workers, writer, times=_MORE_ROOM)
-        if anew:
-            forget(earlier.runs)
-        return report
+            if anew:
+                forget(earlier.runs)
+            return report
 
 
 _MORE_ROOM = 6

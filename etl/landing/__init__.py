@@ -6,5 +6,6 @@ from etl.landing.gate import Limits
 from etl.landing.land import land
 from etl.landing.reasons import REASONS
 from etl.landing.rejects import Reject, RejectWriter
+from etl.landing.workers import Workers
 
-__all__ = ["REASONS", "Landed", "Limits", "Reject", "RejectWriter", "Source", "land"]
+__all__ = ["REASONS", "Landed", "Limits", "Reject", "RejectWriter", "Source", "Workers", "land"]

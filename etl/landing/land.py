@@ -4,22 +4,17 @@ The files are shared out to processes of this machine or to the workers of a Das
 its share stands in `etl.landing.share`; the result does not depend on who does it, and neither on their number.
 """
 
-import os
-import signal
 from collections.abc import Collection, Sequence
-from concurrent.futures import ProcessPoolExecutor
-from concurrent.futures.process import BrokenProcessPool
-from multiprocessing import active_children, get_context
 from pathlib import Path
 
-from etl.errors import BlinaError
 from etl.landing.answer import Landed, landed_of
 from etl.landing.cluster import Cluster
 from etl.landing.files import FoundFile, Source, find_files
 from etl.landing.gate import Limits
 from etl.landing.lines import PART
 from etl.landing.rejects import RejectWriter
-from etl.landing.share import Share, answer_of, land_share
+from etl.landing.share import Share, answer_of
+from etl.landing.workers import Workers
 
 
 def land(
@@ -29,26 +24,27 @@ def land(
     limits: Limits = Limits(),  # noqa: B008  frozen
     rejects: RejectWriter | None = None,
     first_number: int = 1,
-    workers: int = 1,
+    workers: Workers = Workers(),  # noqa: B008  one process: nothing in it changes
     cluster: str | None = None,
 ) -> Landed:
     """Land all files of the sources into `folder`; bad files and entries are counted and never stop the rest.
 
     `first_number` is the number of the first file; a resource's n is file number * 2**32 + its position, so neither
     the order nor the number of workers changes it. `cluster` is the address of a Dask scheduler whose workers see the
-    sources and `folder` under the same paths; without it `workers` processes work here. Raises SourceError when a
-    source does not exist, SettingsError or UpstreamError when the cluster cannot be used.
+    sources and `folder` under the same paths; without it the `workers` of this machine land, and are then ended.
+    Raises SourceError when a source does not exist, SettingsError or UpstreamError when the cluster cannot be used.
     """
     folder.mkdir(parents=True, exist_ok=True)
     found, ignored = find_files(sources, first_number)
     mapped = frozenset(mapped_types)
     if cluster is None:
-        shares = [Share(folder, *share, mapped, limits) for share in enumerate(_share_out(found, workers))]
-        _land_here(shares)
+        shares = [Share(folder, *share, mapped, limits) for share in enumerate(_share_out(found, workers.count))]
+        workers.land(shares)
+        workers.end()
     else:
         found = [FoundFile(file.number, file.site, file.path.absolute(), file.name) for file in found]
         with Cluster(cluster) as dask:
-            parts = enumerate(_share_out(found, max(workers, dask.shares)))
+            parts = enumerate(_share_out(found, dask.shares))
             shares = [Share(folder.absolute(), *share, mapped, limits) for share in parts]
             dask.land(shares)
     for left in folder.glob(f".*{PART}"):
@@ -74,37 +70,9 @@ def _together(
     return landed_of(folder, dict(sorted(shards.items())), results, ignored)
 
 
-def _land_here(shares: Sequence[Share]) -> None:
-    """Land the shares on this machine: the first in this process, each other one in a process of its own."""
-    mine, *others = shares
-    if not others:
-        land_share(mine)
-        return
-    with ProcessPoolExecutor(len(others), get_context("spawn"), initializer=_end_quietly_on_ctrl_c) as pool:
-        before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})  # what starts now inherits it
-        waiting = [pool.submit(land_share, share) for share in others]
-        signal.pthread_sigmask(signal.SIG_SETMASK, before)
-        try:
-            land_share(mine)
-            for future in waiting:
-                future.result()
-        except BrokenProcessPool:
-            raise BlinaError("A worker process was ended from outside, perhaps for want of memory.") from None
-        except BaseException:  # somebody stops this process: nobody waits for what the others are doing
-            for child in active_children():
-                child.terminate()
-            raise
-
-
-def _end_quietly_on_ctrl_c() -> None:
-    """A terminal sends Ctrl-C to the workers, too; what is to be told tells the process that started them."""
-    signal.signal(signal.SIGINT, lambda *_: os._exit(130))
-    signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT})
-
-
-def _share_out(found: Sequence[FoundFile], workers: int) -> list[list[FoundFile]]:
+def _share_out(found: Sequence[FoundFile], count: int) -> list[list[FoundFile]]:
     """The files in shares of about the same size on disk, the largest first; each share in order of number."""
-    shares: list[list[FoundFile]] = [[] for _ in range(max(1, min(workers, len(found))))]
+    shares: list[list[FoundFile]] = [[] for _ in range(max(1, min(count, len(found))))]
     sizes = [0] * len(shares)
     for size, file in sorted(((_size(file), file) for file in found), key=lambda pair: (-pair[0], pair[1].number)):
         smallest = sizes.index(min(sizes))

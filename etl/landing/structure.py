@@ -31,6 +31,8 @@ _DAY: Final = (
     r"|(?:0[13578]|1[02])-(?:0[1-9]|[12][0-9]|3[01]))"
 )
 _YEAR: Final = r"(?:[1-9][0-9]{3}|0[0-9]{2}[1-9])"
+_LEAP_DAY: Final = r"(?:[0-9]{2}(?:0[48]|[2468][048]|[13579][26])|(?:[2468][048]|0[48]|[13579][26])00)-02-29"
+_DATE: Final = rf"(?:{_YEAR}-{_DAY}|{_LEAP_DAY})"
 _CLOCK: Final = r"(?:[01][0-9]|2[0-3]):[0-5][0-9]:[0-5][0-9](?:\.[0-9]{1,6})?"
 _ZONE: Final = r"(?:Z|[+\-](?:0[0-9]|1[0-3]):[0-5][0-9])"
 _CODE: Final = r"^[^\s]+(?:\s[^\s]+)*\Z"
@@ -56,12 +58,12 @@ PRIMITIVES: Final[dict[str, Any]] = {
     "integer64": int,
     "unsignedInt": Annotated[int, Meta(ge=0, le=2**31 - 1)],
     "positiveInt": Annotated[int, Meta(ge=1, le=2**31 - 1)],
-    "date": Annotated[str, Meta(pattern=rf"^{_YEAR}(?:-(?:{_DAY}|0[1-9]|1[0-2]))?\Z")],
-    "dateTime": Annotated[str, Meta(pattern=rf"^{_YEAR}(?:-(?:{_DAY}(?:T{_CLOCK}{_ZONE})?|0[1-9]|1[0-2]))?\Z")],
-    "instant": Annotated[str, Meta(pattern=rf"^{_YEAR}-{_DAY}T{_CLOCK}{_ZONE}\Z")],
+    "date": Annotated[str, Meta(pattern=rf"^(?:{_DATE}|{_YEAR}(?:-(?:0[1-9]|1[0-2]))?)\Z")],
+    "dateTime": Annotated[str, Meta(pattern=rf"^(?:{_DATE}(?:T{_CLOCK}{_ZONE})?|{_YEAR}(?:-(?:0[1-9]|1[0-2]))?)\Z")],
+    "instant": Annotated[str, Meta(pattern=rf"^{_DATE}T{_CLOCK}{_ZONE}\Z")],
     "time": Annotated[str, Meta(pattern=rf"^{_CLOCK}\Z")],
 }
-"""FHIR primitive → msgspec type, never looser than `fhir_core.types`. 29 February and second 60 go the slow way."""
+"""FHIR primitive → msgspec type, never looser than `fhir_core.types`. Second 60 goes the slow way."""
 
 _INSTANT: Final = Annotated[datetime, Meta(tz=True)]
 _QUICK: Final[dict[str, Any]] = {"code": PRIMITIVES["string"], "date": date, "dateTime": _INSTANT, "instant": _INSTANT}

@@ -14,14 +14,18 @@ PATIENT_LINK = "link"
 """The element under which a link between two Patients stands in `lineage.reference`."""
 
 
-def note_links(work: duckdb.DuckDBPyConnection, stages: Sequence[Stage]) -> None:
-    """Fills `lin.reference`, `lin.identifier` and `lin.row_of` from the stage tables of a finished transform.
+def note_references(work: duckdb.DuckDBPyConnection, stages: Sequence[Stage]) -> None:
+    """Fills `lin.reference` from the stage tables of a finished transform.
 
     Only of the newest version of each resource: of the others nothing is ever written.
     """
     references = [part for stage in stages for part in _references(stage)]
     if references:
         work.execute(f"INSERT INTO lin.reference {' UNION ALL '.join(references)}")
+
+
+def note_identities(work: duckdb.DuckDBPyConnection, stages: Sequence[Stage]) -> None:
+    """Fills `lin.identifier` and `lin.row_of`: by what else a resource is known, and which row it means."""
     identifiers = [
         f"SELECT {_own(stage)}, site, {quote(stage.resource)}, unnest(ids) FROM {stage.read} WHERE newest"
         for stage in stages

@@ -32,7 +32,7 @@ from etl.transform.concepts import (
     route_of,
     route_targets,
 )
-from etl.transform.links import note_links
+from etl.transform.links import note_identities, note_references
 from etl.transform.macros import create_macros, say_data_until
 from etl.transform.persons import map_persons
 from etl.transform.plan import RulePlan, followed_column
@@ -170,20 +170,27 @@ def transform(
     for level in levels(present):
         for rules in hands.each(_largest_first(level, landed), writing.write):
             writing.written += rules
-    incomplete, reversed_ends = fill_tables(work, writing.written)
-    write_precision(work, writing.written, found.partial(present))
+    (incomplete, reversed_ends), *_ = hands.together(
+        partial(fill_tables, written=writing.written),
+        partial(note_references, stages=present),
+        partial(note_identities, stages=present),
+        partial(write_precision, written=writing.written, partial=found.partial(present)),
+    )
     leave_out_the_rowless(work, present)
-    note_unmapped(work, present, unfolded)
-    note_unlisted(work, present, found)
-    _keep_imputed_dates_in_life(work)
-    note_links(work, present)
+    outcomes, unresolved, *_ = hands.together(
+        partial(count_outcomes, stages=present),
+        partial(count_unresolved, stages=present),
+        partial(note_unmapped, stages=present, unfolded=unfolded),
+        partial(note_unlisted, stages=present, found=found),
+        _keep_imputed_dates_in_life,
+    )
     return Transformed(
-        outcomes=count_outcomes(work, present),
+        outcomes=outcomes,
         incomplete_rows=incomplete,
         reversed_ends=reversed_ends,
         noted=dict(sorted((count_notes(work, present, found) | tell_of_codes(work, present)).items())),
         data_until=until,
-        unresolved_references=count_unresolved(work, present),
+        unresolved_references=unresolved,
     )
 
 

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from etl.landing import Landed, Limits, RejectWriter, Source, land
+from etl.landing import Landed, Limits, RejectWriter, Source, Workers, land
 
 MAPPED = ("Patient", "Encounter", "Condition", "Observation", "MedicationAdministration", "DiagnosticReport")
 
@@ -68,10 +68,11 @@ class Ground:
         out = self.folder / f"out{self.runs}"
         with RejectWriter(out / "rejects", "key") as rejects:
             self.rejects_path = rejects.path
-            return land(
-                [Source("SITE1", self.sources)], out, mapped, limits or Limits(), rejects=rejects, workers=workers,
-                cluster=cluster,
-            )  # fmt: skip
+            with Workers(workers) as crew:
+                return land(
+                    [Source("SITE1", self.sources)], out, mapped, limits or Limits(), rejects=rejects, workers=crew,
+                    cluster=cluster,
+                )  # fmt: skip
 
     def rejects(self) -> list[dict[str, Any]]:
         """The lines of the last rejects file."""

@@ -2,12 +2,15 @@
 
 import subprocess
 import sys
+from datetime import date
 from importlib.metadata import version
 
+import msgspec
 import pytest
 
 from etl.landing import describe, elements
 from etl.landing.elements import Unknown, elements_of, is_r4b_resource, is_resource_type
+from etl.landing.structure import PRIMITIVES
 
 
 def test_the_file_is_what_the_models_say(tmp_path, monkeypatch, capsys) -> None:
@@ -56,7 +59,9 @@ def test_resources_are_told_from_other_types() -> None:
 
 
 def test_sound_input_is_landed_without_building_a_model(ground, make) -> None:
-    ground.drop("a.json", make["bundle"](make["patient"](1), make["observation"](1), {"resourceType": "Claim"}))
+    # the line break in the text makes the strict types look at the 29th of February, too
+    told = {"text": {"status": "generated", "div": "<div>one\nand another</div>"}, "deceasedDateTime": "2020-02-29"}
+    ground.drop("a.json", make["bundle"](make["patient"](1) | told, make["observation"](1), {"resourceType": "Claim"}))
     program = (
         "import sys; from pathlib import Path; from etl.landing import Source, land;"
         f"landed = land([Source('S', Path({str(ground.sources)!r}))], Path({str(ground.folder / 'o')!r}),"
@@ -65,3 +70,22 @@ def test_sound_input_is_landed_without_building_a_model(ground, make) -> None:
         "sys.exit(any(name.split('.')[0] in ('fhir', 'pydantic') for name in sys.modules))"
     )
     assert subprocess.run([sys.executable, "-W", "error", "-c", program], check=False).returncode == 0
+
+
+@pytest.mark.parametrize("kind", ["date", "dateTime", "instant"])
+def test_the_strict_types_know_the_days_that_there_are(kind) -> None:
+    strict = msgspec.json.Decoder(PRIMITIVES[kind])
+    ending = "T12:00:00Z" if kind == "instant" else ""
+    days = [f"{year:04}-{day}" for year in range(1890, 2110) for day in ("02-28", "02-29", "02-30", "04-31", "12-31")]
+    for day in days:
+        try:
+            strict.decode(f'"{day}{ending}"')
+            taken = True
+        except msgspec.ValidationError:
+            taken = False
+        try:
+            date.fromisoformat(day)
+            there_is = True
+        except ValueError:
+            there_is = False
+        assert taken == there_is, day
