@@ -9,7 +9,7 @@ Nothing here knows Prefect, a terminal or a study.
 import hashlib
 import json
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass
 from datetime import date
 from functools import partial
 from importlib.metadata import version
@@ -29,12 +29,12 @@ from etl.build_report import (
     unmapped_codes,
 )
 from etl.errors import CdmError, SettingsError
+from etl.ground import MORE_ROOM, Ground, prepared_ground
 from etl.increment import ENGINE, Basis, Inputs, compute_changes, why_not
 from etl.landing import Landed, Limits, Reject, RejectWriter, Source, Workers, land
 from etl.landing.leaving import find_leaving, without
 from etl.landing.received import Received, forget, keep, open_received, sites_received
 from etl.landing.withdrawn import read_withdrawn
-from etl.mapping.check_vocabulary import check_ids
 from etl.mapping.language import Mappings, load_mappings
 from etl.settings import Settings
 from etl.store import (
@@ -42,7 +42,6 @@ from etl.store import (
     Run,
     Store,
     Written,
-    create_work_schema,
     home_of,
     insert_frame,
     new_run_id,
@@ -51,8 +50,13 @@ from etl.store import (
 from etl.transform.derived import derive_condition_eras, derive_drug_eras, derive_observation_periods, write_cdm_source
 from etl.transform.stage import Stage
 from etl.transform.transform import Transformed, compile_mappings, transform
-from etl.vocabulary import CodeMaps, Release, attach_vocabulary, load_code_maps, shipped_folder
-from etl.workplace import Clock, Progress, work_database, work_folder
+from etl.vocabulary import CodeMaps, Release
+from etl.workplace import Clock, Progress, work_folder
+
+STEPS = (
+    "check mappings", "find new files", "load vocabulary", "land", "transform", "derive", "store",
+)  # fmt: skip
+"""The stages that `build` announces, in order; an increment has no "derive" of its own."""
 
 
 def default_mappings() -> Path:
@@ -92,8 +96,8 @@ def build(
     clock = Clock(progress)
     run_id = new_run_id()
     home = home_of(database, settings.landed)
-    place = home.landed
-    sites = tuple(sorted({*(source.site for source in sources), *([] if anew else sites_received(place))}))
+    earlier_sites = [] if anew else sites_received(home.landed)
+    sites = tuple(sorted({*(source.site for source in sources), *earlier_sites}))
     with Workers(workers if cluster is None else 1) as crew:
         with clock("check mappings"):
             rules = load_mappings(mappings or default_mappings(), settings.policies)
@@ -103,55 +107,48 @@ def build(
             work_folder(home) as folder,
             RejectWriter(rejects or folder / "rejects", settings.key) as writer,
         ):
-            with clock("land"):
-                committed, needed = _built_from(store)
-                earlier = open_received(place, committed)
-                if not anew:
-                    _refuse_lost(earlier, needed)
+            with clock("find new files"):
+                earlier = _received_earlier(store, home, anew=anew)
                 before = earlier.forgotten() if anew else earlier
                 new, left_aside = before.unknown(sources)
-                types, number = set(rules.base), before.next_number
-                fresh = land(new, folder / "landed", types, limits, writer, number, crew, cluster)
-                fresh = _without_the_withdrawn(fresh, home, settings)
-                received, fresh = keep(before, run_id, fresh)
-            given = _Given(
-                store, home, folder, settings, rules, stages, received, fresh, vocabulary, sites, run_id, clock,
-                rejects, left_aside, why="told to" if whole or anew else None, begins_anew=anew or not before.runs,
-            )  # fmt: skip
-            try:
-                report = _build(given, workers, writer)
-            except duckdb.OutOfMemoryException:  # what cannot be spilled: resources of unusual size
-                progress("begin again with more memory")
-                report = _build(given, workers, writer, times=_MORE_ROOM)
+            # Before anything is read: a fault of the vocabulary or of a mapping's ids is told at once.
+            prepare = partial(prepared_ground, folder, home, rules, sites, vocabulary, clock, workers)
+            with prepare() as ground:
+                with clock("land"):
+                    types, number = set(rules.base), before.next_number
+                    fresh = land(new, folder / "landed", types, limits, writer, number, crew, cluster)
+                    fresh = _without_the_withdrawn(fresh, home, settings)
+                    received, fresh = keep(before, run_id, fresh)
+                given = _Given(
+                    store, folder, settings, rules, stages, received, fresh, sites, run_id, clock, rejects, left_aside,
+                    why="told to" if whole or anew else None, begins_anew=anew or not before.runs,
+                )  # fmt: skip
+                try:
+                    report = _build(given, ground, writer)
+                except duckdb.OutOfMemoryException:  # what cannot be spilled: resources of unusual size
+                    progress("begin again with more memory")
+                    ground.work.close()
+                    with prepare(times=MORE_ROOM) as roomier:
+                        report = _build(given, roomier, writer)
             if anew:
                 forget(earlier.runs)
             return report
 
 
-_MORE_ROOM = 6
-"""Times the usual memory, for the second try of a run whose first one did not find room."""
-
-
-def _build(given: "_Given", workers: int, writer: RejectWriter, times: int = 1) -> BuildReport:
-    """Maps, derives and stores what was landed, in a work database of its own."""
-    with work_database(given.folder, workers, times) as work:
-        create_work_schema(work)
-        with given.clock("load vocabulary"):
-            release = attach_vocabulary(work, [*given.vocabulary, shipped_folder()], given.home.vocabulary)
-            release = replace(release, problems=(*release.problems, *check_ids(work, given.rules)))
-            code_maps = load_code_maps(work, given.rules.folder, given.sites)
-            work.execute("INSERT INTO out.source_to_concept_map BY NAME FROM vocab.source_to_concept_map")
-        insert_frame(work, "led.file", given.received.landed.files)
-        basis = Basis(
-            version("blina"), ENGINE, given.rules.sha, settings_hash(given.settings), release.fingerprint, given.sites
-        )
-        job = _Job(**vars(given), work=work, release=release, basis=basis)
-        made = given.why or _increment(job)
-        if isinstance(made, str):
-            made = _whole(job, made)
-        _write_late_rejects(work, writer)
-        with given.store.reading():
-            return _report(job, made, code_maps)
+def _build(given: "_Given", ground: Ground, writer: RejectWriter) -> BuildReport:
+    """Maps, derives and stores what was landed."""
+    insert_frame(ground.work, "led.file", given.received.landed.files)
+    basis = Basis(
+        version("blina"), ENGINE, given.rules.sha, settings_hash(given.settings), ground.release.fingerprint,
+        given.sites,
+    )  # fmt: skip
+    job = _Job(**vars(given), work=ground.work, release=ground.release, basis=basis)
+    made = given.why or _increment(job)
+    if isinstance(made, str):
+        made = _whole(job, made)
+    _write_late_rejects(job.work, writer)
+    with given.store.reading():
+        return _report(job, made, ground.code_maps)
 
 
 @dataclass(frozen=True)
@@ -159,14 +156,12 @@ class _Given:
     """What a build works on once its inputs are landed. `why` everything is to be computed; None: what changed."""
 
     store: Store
-    home: Home
     folder: Path
     settings: Settings
     rules: Mappings
     stages: Sequence[Stage]
     received: Received
     fresh: Landed
-    vocabulary: Sequence[Path]
     sites: tuple[str, ...]
     run_id: str
     clock: Clock
@@ -251,22 +246,24 @@ def _has_vocabulary(job: _Job) -> bool:
     return bool(there and then and then["vocabulary_sha"] == job.basis.vocabulary_sha)
 
 
-def _built_from(store: Store) -> tuple[set[str], set[str]]:
-    """The runs that committed and still count, and those of them that brought files."""
+def _received_earlier(store: Store, home: Home, *, anew: bool) -> Received:
+    """What the runs landed that committed and still count.
+
+    Raises CdmError when some of it is lost, unless all begins `anew`: the database would silently shrink to what is
+    there.
+    """
     with store.reading():
         committed = store.run_ids()
-        return committed, {row[0] for row in store.rows("SELECT DISTINCT first_run FROM ledger.file")} & committed
-
-
-def _refuse_lost(earlier: Received, needed: set[str]) -> None:
-    """Without what earlier runs (`needed`) landed, the database would silently shrink to what is there."""
-    here = {run.name for run in earlier.runs}
-    if needed - here:
+        needed = {row[0] for row in store.rows("SELECT DISTINCT first_run FROM ledger.file")} & committed
+    earlier = open_received(home.landed, committed)
+    lost = needed - {run.name for run in earlier.runs}
+    if lost and not anew:
         raise CdmError(
-            f"{earlier.folder}: what {len(needed - here)} of {len(needed)} earlier runs received is missing, "
+            f"{earlier.folder}: what {len(lost)} of {len(needed)} earlier runs received is missing, "
             "though the database was built from it; bring the folder back from a backup, or begin anew (--anew) "
             "from all files"
         )
+    return earlier
 
 
 def _without_the_withdrawn(fresh: Landed, home: Home, settings: Settings) -> Landed:

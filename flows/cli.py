@@ -34,9 +34,6 @@ app.command("explain")(data_manager.explain)
 cli_store.register(app)
 cli_mappings.mappings_app.command("accept")(data_manager.accept)
 
-BUILD_STEPS = ("check mappings", "land", "load vocabulary", "transform", "derive", "store")
-"""The stages that `etl.pipeline.build` announces, in order."""
-
 
 @app.callback()
 def options(
@@ -72,6 +69,7 @@ def build(
     everything else is loaded and committed, and the exit code is 12 (0 with --accept-rejects). Without --site, a folder
     that holds the sites' folders of the settings means all of them.
     """
+    from etl.pipeline import STEPS
     from etl.pipeline import build as build_database
     from flows.instance import find_instance
     from flows.words import build_words
@@ -79,7 +77,7 @@ def build(
     instance = find_instance(paths, site=site, settings=settings, database=db, landed=landed)
     for note in instance.notes:
         say(f"blina: {note}")
-    with progress("build", BUILD_STEPS) as stage:
+    with progress("build", STEPS) as stage:
         report = build_database(
             instance.sources, database=db, settings=instance.settings, vocabulary=vocabulary or [],
             mappings=mappings, rejects=rejects, anew=anew, whole=whole, workers=workers,

@@ -15,7 +15,6 @@ study_commands.register(study_app)
 StudyFile = Annotated[
     Path | None, typer.Option("--study", help="Folder of a study, or its study.yaml; default: blina's own.")
 ]
-STUDY_STEPS = ("check the study", "derive courses and outcomes", "analyse", "write results", "write the report")
 
 
 def quality(
@@ -73,7 +72,7 @@ def run(
 ) -> None:
     """Quality gate, then courses, outcomes, statistics, result tables and the report; a shut gate ends with 15."""
     from etl.settings import load_settings
-    from flows.study_run import check_quality, run_study
+    from flows.study_run import STUDY_STEPS, check_quality, run_study
 
     with progress("study", ("check the quality", *STUDY_STEPS)) as stage:
         if not skip_quality:

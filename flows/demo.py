@@ -6,15 +6,13 @@ from pathlib import Path
 
 from etl.build_report import BuildReport
 from etl.errors import SourceError
+from etl.pipeline import STEPS as BUILD_STEPS
 from etl.pipeline import build
 from flows.instance import SETTINGS_FILE, find_instance
-from flows.study_run import StudyRun, check_quality, run_study
+from flows.study_run import STUDY_STEPS, StudyRun, check_quality, run_study
 
 SAMPLE = Path(__file__).resolve().parents[1] / "sample_bundles"
-STEPS = (
-    "check mappings", "land", "load vocabulary", "transform", "derive", "store", "check the quality", "check the study",
-    "derive courses and outcomes", "analyse", "write results", "write the report",
-)  # fmt: skip
+STEPS = (*BUILD_STEPS, "check the quality", *STUDY_STEPS)
 
 
 @dataclass(frozen=True)

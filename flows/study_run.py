@@ -34,6 +34,8 @@ from etl.store import new_run_id, open_store
 from flows.results_store import checkable, is_ours, keep_results, last_counts, last_run, person_sources
 
 Progress = Callable[[str], None]
+STUDY_STEPS = ("check the study", "derive courses and outcomes", "analyse", "write results", "write the report")
+"""The stages that `run_study` announces, in order."""
 
 
 @dataclass(frozen=True)

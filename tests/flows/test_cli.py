@@ -156,3 +156,12 @@ def test_quality_prints_one_object_and_writes_both_reports(site2_database: Path,
     assert ended.json["gate"] == "open"
     assert json.loads(paths["--json-file"].read_text(encoding="utf-8"))["gate"]["ok"] is True
     assert paths["--html"].stat().st_size > 10_000
+
+
+def test_a_vocabulary_that_is_none_is_told_before_a_file_is_read(tmp_path: Path) -> None:
+    (tmp_path / "athena").mkdir()
+    database = f"duckdb:///{tmp_path}/omop.duckdb"
+    ended = blina("build", SAMPLE, "--db", database, "--vocabulary", tmp_path / "athena")
+    assert ended.code == 13
+    assert "load vocabulary" in ended.err
+    assert "build: land" not in ended.err
