@@ -8,7 +8,9 @@ import signal
 from collections.abc import Sequence
 from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
-from multiprocessing import active_children, get_context
+from multiprocessing import active_children, get_context, parent_process
+from multiprocessing.connection import wait
+from threading import Thread
 from types import TracebackType
 
 from etl.errors import BlinaError
@@ -24,7 +26,7 @@ class Workers:
 
     def __enter__(self) -> "Workers":
         if self.count > 1:
-            self._pool = ProcessPoolExecutor(self.count - 1, get_context("spawn"), initializer=_end_quietly_on_ctrl_c)
+            self._pool = ProcessPoolExecutor(self.count - 1, get_context("spawn"), initializer=_end_with_its_parent)
             before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})  # what starts now inherits it
             self._pool.submit(_start)
             signal.pthread_sigmask(signal.SIG_SETMASK, before)
@@ -58,7 +60,19 @@ def _start() -> None:
     """What the first process is given, so that all are started: a spawning pool starts them at once."""
 
 
-def _end_quietly_on_ctrl_c() -> None:
-    """A terminal sends Ctrl-C to the workers, too; what is to be told tells the process that started them."""
+def _end_with_its_parent() -> None:
+    """In a worker: it ends quietly on Ctrl-C, and when the process that started it is gone, whatever ended that.
+
+    A terminal sends Ctrl-C to the workers, too; what is to be told tells the process that started them. One that is
+    killed tells them nothing, and they would wait for work for ever.
+    """
     signal.signal(signal.SIGINT, lambda *_: os._exit(130))
     signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT})
+    parent = parent_process()
+    if parent is not None:
+        Thread(target=_exit_after, args=(parent.sentinel,), daemon=True).start()
+
+
+def _exit_after(sentinel: int) -> None:
+    wait([sentinel])
+    os._exit(1)

@@ -4,6 +4,7 @@ import os
 import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import duckdb
@@ -58,6 +59,40 @@ def test_a_build_stops_at_a_safe_point(
     ):
         for query in ("FROM ledger.run", "SELECT count(*), sum(hash(m)) FROM cdm.measurement m"):
             assert one.execute(query).fetchall() == two.execute(query).fetchall()
+
+
+def children_of(process: int) -> set[int]:
+    """The processes that a process has started and that still run."""
+    found = subprocess.run(["ps", "-eo", "pid=,ppid=,stat="], text=True, capture_output=True, check=True).stdout
+    rows = [line.split() for line in found.splitlines()]
+    return {int(one) for one, parent, state in rows if int(parent) == process and not state.startswith("Z")}
+
+
+def wait_until_gone(processes: set[int]) -> None:
+    """Returns when none of them runs any more; fails when one does after a while."""
+    for _ in range(100):
+        processes = {one for one in processes if Path(f"/proc/{one}").exists()}
+        if not processes:
+            return
+        time.sleep(0.1)
+    pytest.fail(f"{len(processes)} processes still run")
+
+
+@pytest.mark.parametrize("stage", ["check mappings", "land", "transform"])
+@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM, signal.SIGINT])
+def test_workers_end_with_the_process_that_started_them(stage: str, number: signal.Signals, tmp_path: Path) -> None:
+    build = start(tmp_path / "omop.duckdb", "--workers", "2", "--settings", str(SAMPLE / "blina.yaml"))
+    assert build.stderr is not None
+    seen: set[int] = set()
+    for line in build.stderr:
+        seen |= children_of(build.pid)
+        if line.strip() == f"build: {stage}":
+            break
+    assert seen or stage == "check mappings"
+    build.send_signal(number)
+    build.communicate(timeout=60)
+    assert build.returncode in {-signal.SIGKILL, 143, 130}
+    wait_until_gone(seen)
 
 
 def test_a_command_that_ends_by_itself_is_not_stopped() -> None:
