@@ -53,7 +53,7 @@ def work_folder(home: Home) -> Iterator[Path]:
 
 
 _WORK_MEMORY = 320
-_MORE_MEMORY = 480
+_MORE_MEMORY = 60
 """Megabytes that the work database holds, and for each further worker: statements side by side have buffers of their
 own. The rest spills to the work folder, so that memory stays flat."""
 

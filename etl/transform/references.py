@@ -17,23 +17,25 @@ def index_targets(work: duckdb.DuckDBPyConnection, stages: Sequence[Stage]) -> N
     """Fills `stage.urls`, `stage.bundle_urls` (URLs that mean different things in different Bundles) and
     `stage.identifiers`, from all stage tables."""
     urls = " UNION ALL ".join(
-        f"SELECT site, bundle, url, {quote(stage.resource)} AS type, id FROM {stage.read} WHERE url IS NOT NULL "
-        f"UNION ALL SELECT site, bundle, 'urn:uuid:' || id, {quote(stage.resource)}, id FROM {stage.read} "
+        f"SELECT n, site, bundle, url, {quote(stage.resource)} AS type, id FROM {stage.read} WHERE url IS NOT NULL "
+        f"UNION ALL SELECT n, site, bundle, 'urn:uuid:' || id, {quote(stage.resource)}, id FROM {stage.read} "
         "WHERE url IS NULL AND length(id) = 36"
         for stage in stages
     )
-    nobody = "SELECT '' AS site, 0::BIGINT AS bundle, '' AS url, '' AS type, '' AS id WHERE false"
+    nobody = "SELECT 0::BIGINT AS n, '' AS site, 0::BIGINT AS bundle, '' AS url, '' AS type, '' AS id WHERE false"
+    # Grouped by numbers, and the texts fetched by the number of one that has them: groups of texts take several times
+    # the memory, which is what is short where there are millions of resources.
+    meant = "min(n) AS n, min(key) = max(key) AS one"
     keyed = f"SELECT *, resource_key(site, type, id) AS key FROM ({urls or nobody})"
-    meant = "any_value(type) AS type, any_value(id) AS id"
     work.execute(
-        f"CREATE TABLE stage.urls AS SELECT site, url, {meant}, min(key) = max(key) AS one FROM ({keyed}) "
-        "GROUP BY site, url"
+        f"CREATE TABLE stage.urls AS SELECT u.site, u.url, u.type, u.id, g.one FROM ({urls or nobody}) u "
+        f"JOIN (SELECT {meant} FROM ({keyed}) GROUP BY text_key(site, url)) g ON g.n = u.n"
     )
     torn = work.execute("SELECT count(*) FROM stage.urls WHERE NOT one").fetchone() != (0,)
+    several = f"({keyed if torn else nobody}) SEMI JOIN (FROM stage.urls WHERE NOT one) USING (site, url)"
     work.execute(
-        f"""CREATE TABLE stage.bundle_urls AS SELECT site, bundle, url, {meant}
-            FROM ({keyed if torn else nobody}) SEMI JOIN (FROM stage.urls WHERE NOT one) USING (site, url)
-            GROUP BY site, bundle, url HAVING {"min(key) = max(key)" if torn else "false"};
+        f"""CREATE TABLE stage.bundle_urls AS SELECT site, bundle, url, any_value(type) AS type, any_value(id) AS id
+            FROM {several} GROUP BY site, bundle, url HAVING {"min(key) = max(key)" if torn else "false"};
             DELETE FROM stage.urls WHERE NOT one"""
     )
     identifiers = " UNION ALL ".join(

@@ -17,11 +17,16 @@ Made = TypeVar("Made")
 Connection = duckdb.DuckDBPyConnection
 
 
-class SideBySide:
-    """As many connections to a work database as its threads (`SET threads`)."""
+FEW = 256_000_000
+"""Bytes of landed lines up to which planning the statements that close a transform takes longer than running them."""
 
-    def __init__(self, work: Connection) -> None:
+
+class SideBySide:
+    """As many connections to a work database as its threads (`SET threads`); `size`: bytes of what was landed."""
+
+    def __init__(self, work: Connection, size: int = 0) -> None:
         self._work = work
+        self._few = size <= FEW
         found = work.execute("SELECT current_setting('threads'), current_setting('TimeZone')").fetchone()
         self._hands, self._zone = (int(found[0]), str(found[1])) if found else (1, "UTC")
 
@@ -41,8 +46,13 @@ class SideBySide:
         return done
 
     def together(self, *steps: Callable[[Connection], Any]) -> list[Any]:
-        """What each of these steps gives back, none of which needs another one."""
-        return self.each(steps, lambda own, step: step(own))
+        """What each of these steps gives back, none of which needs another one.
+
+        Each goes through all resources: where these are many, one after the other has all threads and all memory.
+        """
+        if self._few:
+            return self.each(steps, lambda own, step: step(own))
+        return [step(self._work) for step in steps]
 
     def _with_own(self, do: Callable[[Connection, Item], Made], item: Item) -> Made:
         with self._work.cursor() as own:

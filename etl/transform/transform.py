@@ -139,8 +139,9 @@ def transform(
     if landed.deleted.height:
         insert_frame(work, "stage.deleted", landed.deleted)
     present = [stage for stage in stages if landed.shards.get(stage.resource)]
-    large = _largest_first(present, landed)
-    hands = SideBySide(work)
+    sizes = {kind: sum(path.stat().st_size for path in shards) for kind, shards in landed.shards.items()}
+    large = _largest_first(present, sizes)
+    hands = SideBySide(work, sum(sizes.values()))
 
     def read(connection: duckdb.DuckDBPyConnection, stage: Stage) -> None:
         progress(f"read {stage.resource}")
@@ -168,7 +169,7 @@ def transform(
     unfolded, routes, routed = _resolve(work, present, found)
     writing = _Writing(found, routes, routed, _note_rules(work, stages, mappings.sha), _looked_up(stages), progress)
     for level in levels(present):
-        for rules in hands.each(_largest_first(level, landed), writing.write):
+        for rules in hands.each(_largest_first(level, sizes), writing.write):
             writing.written += rules
     (incomplete, reversed_ends), *_ = hands.together(
         partial(fill_tables, written=writing.written),
@@ -282,9 +283,8 @@ def _keep_imputed_dates_in_life(work: duckdb.DuckDBPyConnection) -> None:
         )
 
 
-def _largest_first(stages: Sequence[Stage], landed: Landed) -> list[Stage]:
-    """The order in which the types keep several hands busy to the end."""
-    sizes = {kind: sum(path.stat().st_size for path in shards) for kind, shards in landed.shards.items()}
+def _largest_first(stages: Sequence[Stage], sizes: dict[str, int]) -> list[Stage]:
+    """The order in which the types keep several hands busy to the end; `sizes`: bytes by resource type."""
     return sorted(stages, key=lambda stage: -sizes[stage.resource])
 
 

@@ -5,7 +5,7 @@ from collections.abc import Iterator
 import duckdb
 import pytest
 
-from etl.transform.side_by_side import SideBySide
+from etl.transform.side_by_side import FEW, SideBySide
 
 
 @pytest.fixture(params=[1, 3])
@@ -56,3 +56,17 @@ def test_after_a_fault_nothing_more_is_begun() -> None:
         with pytest.raises(duckdb.InvalidInputException):
             SideBySide(connection).each(range(1000), fail)
     assert len(begun) < 1000
+
+
+@pytest.mark.parametrize("size", [0, FEW + 1])
+def test_steps_give_their_answers_in_order_and_the_threads_are_as_before(
+    work: duckdb.DuckDBPyConnection, size: int
+) -> None:
+    def threads(connection: duckdb.DuckDBPyConnection) -> object:
+        found = connection.execute("SELECT current_setting('threads')").fetchone()
+        return found and found[0]
+
+    before = threads(work)
+    hands = SideBySide(work, size)
+    assert hands.together(threads, lambda _: "second") == [1 if size == 0 else before, "second"]
+    assert threads(work) == before
