@@ -164,6 +164,8 @@ class _Explanation:
     def _rule(self, mapping: ResourceMapping, rule: Rule) -> Iterator[str]:
         words = FormWords(mapping, rule, self._names(rule))
         yield f"rule    {rule.name}, {_place(mapping.place('rules', rule.name))}: {_plain(words.rule(rule))}"
+        for one in words.conditions(rule):
+            yield f"  %{one.name} means: {one.why}: {one.path}"
         precisions = self._precisions()
         empty = []
         for column, form in rule.columns.items():

@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from etl.mapping.conditions import NamedCondition, conditions_of
 from etl.mapping.language import ColumnForm, Concept, Field, ResourceMapping, Rule
 
 _PARTS = {
@@ -86,6 +87,11 @@ class FormWords:
             each += ", or none at all (concept 0, on the work list)" if rule.unmapped else ""
         unless = f"; not where rule `{rule.unless_row_of}` wrote a row" if rule.unless_row_of else ""
         return f"{why}{each}{f', when `{rule.when}`' if rule.when else ''}{unless}."
+
+    def conditions(self, rule: Rule) -> list[NamedCondition]:
+        """The named conditions that a rule says, and those that these say."""
+        concepts = [one.sources for one in rule.concepts.values()]
+        return conditions_of([rule.when, rule.for_each, rule.columns, concepts], self.mapping.conditions)
 
     def column(self, form: ColumnForm) -> Said:
         """A column's rule."""
