@@ -172,7 +172,7 @@ class _Explanation:
             if self.row.get(column) is None:
                 empty.append(column)
                 continue
-            said = words.column(form)
+            said = words.column(form, column)
             parts = [said.words, f"from {said.path}" if said.path else "", self._list(said.lookup)]
             value = f" = {self._value(column)}" if self.values else ""
             precision = f" (the source gave only the {precisions[column]})" if column in precisions else ""

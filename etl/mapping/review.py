@@ -168,7 +168,7 @@ class _Sheet:
         words = FormWords(self.mapping, rule, self.names)
         rows = []
         for column, form in rule.columns.items():
-            said = words.column(form)
+            said = words.column(form, column)
             rows.append((column, said.words, said.path, said.lookup, self._tested(rule.table, column)))
         heading = f"{rule.table}" if rule.name == rule.table else f"{rule.table}, by rule `{rule.name}`"
         own = [f"`${one.name}` inside the element: {words.concept(one)} ({words.paths(one.sources)})."
