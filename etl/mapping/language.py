@@ -24,7 +24,7 @@ _TOP = (
     "resource purpose departs_from unique_by conditions fields concepts skip reject report require rules extends why"
 ).split()
 _FIELD = "path first_of as reference to required follow referred_by why".split()
-_CONCEPT = "from prefer fan_out kind vocabulary why".split()
+_CONCEPT = "from prefer kind vocabulary why".split()
 _RULE = "table for_each concept domain unmapped when unless_row_of concepts columns why".split()
 
 
@@ -54,7 +54,6 @@ class Concept:
     name: str
     sources: tuple[str, ...]
     prefer: tuple[str, ...] = ()
-    fan_out: bool | None = None
     kind: str = "code"
     vocabulary: str | None = None
     why: str = field(default="", compare=False)
@@ -202,6 +201,8 @@ def _build(tree: dict[str, Any], places: dict[str, str], file: Path, problems: l
         unknown(content, _FIELD, "fields", name)
     for name, content in (tree.get("rules") or {}).items():
         unknown(content, _RULE, "rules", name)
+        for own, inner in (content.get("concepts") or {}).items():
+            unknown(inner, _CONCEPT, "rules", name, "concepts", own)
     for name, content in (tree.get("concepts") or {}).items():
         unknown(content, _CONCEPT, "concepts", name)
     modifiers = tuple(
@@ -263,7 +264,6 @@ def _concept(name: str, content: dict[str, Any]) -> Concept:
         name=name,
         sources=tuple(f"${one['field']}" if isinstance(one, dict) and "field" in one else str(one) for one in sources),
         prefer=_texts(content.get("prefer")),
-        fan_out=content.get("fan_out"),
         kind=str(content.get("kind", "code")),
         vocabulary=content.get("vocabulary"),
         why=str(content.get("why", "")),
