@@ -164,13 +164,15 @@ class _Explanation:
     def _rule(self, mapping: ResourceMapping, rule: Rule) -> Iterator[str]:
         words = FormWords(mapping, rule, self._names(rule))
         yield f"rule    {rule.name}, {_place(mapping.place('rules', rule.name))}: {_plain(words.rule(rule))}"
+        for one in words.conditions(rule):
+            yield f"  %{one.name} means: {one.why}: {one.path}"
         precisions = self._precisions()
         empty = []
         for column, form in rule.columns.items():
             if self.row.get(column) is None:
                 empty.append(column)
                 continue
-            said = words.column(form)
+            said = words.column(form, column)
             parts = [said.words, f"from {said.path}" if said.path else "", self._list(said.lookup)]
             value = f" = {self._value(column)}" if self.values else ""
             precision = f" (the source gave only the {precisions[column]})" if column in precisions else ""

@@ -92,4 +92,6 @@ def worklist(
     else:
         show(table(("site", "resource type", "vocabulary", "code", "rows"), found.codes.rows()))
     if found.texts:
-        say(f"blina: {found.texts:,} texts without a code are not shown; --out FILE lists those of no single patient")
+        say(
+            f"blina: {found.texts:,} texts without a code are not shown; --out FILE has those that are no single result"
+        )

@@ -12,6 +12,7 @@ from typing import Any
 
 import etl.cdm
 from etl.errors import did_you_mean
+from etl.mapping.conditions import spelt_out
 from etl.mapping.fhirpath_sql import PathError, PathSyntaxError, Translator, Value
 from etl.mapping.language import ColumnForm, Concept, ResourceMapping, Rule
 from etl.mapping.structure import NUMBERS, is_primitive
@@ -74,7 +75,7 @@ class FormCheck:
     def __init__(self, mapping: ResourceMapping) -> None:
         self.mapping = mapping
         self.problems: list[str] = []
-        self._translator = Translator(mapping.resource, modifiers=mapping.modifiers)
+        self._translator = Translator(mapping.resource, modifiers=mapping.modifiers, conditions=mapping.conditions)
 
     def run(self) -> list[str]:
         """Every fault found, each with file and line."""
@@ -231,7 +232,7 @@ class FormCheck:
         for (each, _), rules in self._by_concept().items():
             takers = [rule for rule in rules if rule.unmapped]
             for first, other in combinations(takers, 2):
-                if not (first.when and other.when and _spaceless(first.when) != _spaceless(other.when)):
+                if not self._told_apart(first, other):
                     message = f"{first.name} takes the codes without a concept already"
                     self._problem(("rules", other.name, "unmapped"), message)
             said = any(f"rules.{rule.name}.unmapped" in self.mapping.places for rule in rules)
@@ -242,6 +243,13 @@ class FormCheck:
                     f"codes of {rules[0].concept} without a concept would be lost from {where}: one rule needs "
                     "`unmapped: true`, or `unmapped: false` when they are left out on purpose",
                 )
+
+    def _told_apart(self, one: Rule, other: Rule) -> bool:
+        """Whether both have a `when`, and not the same one."""
+        if not (one.when and other.when):
+            return False
+        first, second = (_spaceless(spelt_out(when, self.mapping.conditions)) for when in (one.when, other.when))
+        return first != second
 
     def _by_concept(self) -> dict[tuple[str | None, tuple[str, ...]], list[Rule]]:
         groups: dict[tuple[str | None, tuple[str, ...]], list[Rule]] = {}
@@ -263,7 +271,7 @@ class FormCheck:
                 )
 
     def _overlap(self, one: Rule, other: Rule) -> bool:
-        if one.when and other.when and _spaceless(one.when) != _spaceless(other.when):
+        if self._told_apart(one, other):
             return False
         if bool(one.concept) != bool(other.concept):
             return False

@@ -1,19 +1,39 @@
-"""Mappings side by side: one resource's merged file with where each line comes from, and two folders' differences."""
+"""Mappings side by side: one resource's merged file with where each line comes from, and two folders' differences.
+
+A named condition that means something else is told at each entry that says its name, too.
+"""
 
 import csv
 from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import yaml
 
 from etl.errors import MappingError, did_you_mean
+from etl.mapping.conditions import Conditions, conditions_of, read_conditions, spelt_out
 from etl.mapping.files import MappingFile, Tree, read_mapping_files
 from etl.vocabulary import shipped_folder
 
-_ENTRIES = frozenset({"fields", "concepts", "columns"})
+_ENTRIES = frozenset({"conditions", "fields", "concepts", "columns"})
 """Keys below which one entry is shown on one line."""
 _ONE_LINE = 1_000_000
+
+
+@dataclass(frozen=True)
+class _Entry:
+    """An entry as the file writes it, and what each named condition in it is."""
+
+    shown: str
+    conditions: tuple[tuple[str, str], ...] = ()
+
+    def changed(self, after: "_Entry") -> str:
+        """How it reads before and after; of equal words, which condition makes the difference."""
+        if self.shown != after.shown:
+            return f"{self.shown} → {after.shown}"
+        names = dict.fromkeys(name for name, _ in sorted({*self.conditions} ^ {*after.conditions}))
+        return f"{self.shown} (through {', '.join(f'%{name}' for name in names)})"
 
 
 def show_mapping(resource: str, site: str | None = None, folder: Path | None = None) -> str:
@@ -41,29 +61,29 @@ def diff_mappings(folder_a: Path, folder_b: Path) -> list[str]:
     for key in sorted(before.keys() | after.keys()):
         old, new = before.get(key), after.get(key)
         if old is None:
-            lines.append(f"+ {key}: {new}")
+            lines.append(f"+ {key}: {after[key].shown}")
         elif new is None:
-            lines.append(f"- {key}: {old}")
+            lines.append(f"- {key}: {old.shown}")
         elif old != new:
-            lines.append(f"~ {key}: {old} → {new}")
+            lines.append(f"~ {key}: {old.changed(new)}")
     return lines
 
 
 def flatten(content: Tree) -> dict[str, str]:
     """A mapping file by dotted key; a column, field or concept is one entry, a list one per item, from 1."""
-    return dict(_leaves(content, ()))
+    return {key: _shown(value) for key, value in _leaves(content, ())}
 
 
-def _leaves(node: Any, above: tuple[str, ...]) -> Iterator[tuple[str, str]]:
+def _leaves(node: Any, above: tuple[str, ...]) -> Iterator[tuple[str, Any]]:
     one_line = len(above) >= 2 and above[-2] in _ENTRIES
     if isinstance(node, dict) and node and not one_line:
         for key, value in node.items():
             yield from _leaves(value, (*above, str(key)))
     elif isinstance(node, list) and any(isinstance(one, dict) for one in node) and not one_line:
         for number, value in enumerate(node, 1):
-            yield ".".join((*above, str(number))), _shown(value)
+            yield ".".join((*above, str(number))), value
     else:
-        yield ".".join(above), _shown(node)
+        yield ".".join(above), node
 
 
 def _shown(value: Any) -> str:
@@ -92,18 +112,24 @@ def _place(file: MappingFile, key: str) -> str:
     return next((place for place in above if place), file.path.name)
 
 
-def _everything(folder: Path) -> dict[str, str]:
+def _entry(value: Any, known: Conditions) -> _Entry:
+    named = ((one.name, spelt_out(one.path, known)) for one in conditions_of(value, known))
+    return _Entry(_shown(value), tuple(sorted(named)))
+
+
+def _everything(folder: Path) -> dict[str, _Entry]:
     """Every entry of the mapping files, code lists and code maps of a folder."""
     problems: list[str] = []
     entries = {
-        f"{f'sites/{one.site}/' if one.site else ''}{one.path.name} {key}": value
+        f"{f'sites/{one.site}/' if one.site else ''}{one.path.name} {key}": _entry(value, known)
         for one in read_mapping_files(folder, problems)
-        for key, value in flatten(one.content).items()
+        for known in [read_conditions(one.content.get("conditions"))]
+        for key, value in _leaves(one.content, ())
     }
     if problems:
         raise MappingError(f"{folder}: the mapping files cannot be used", problems=problems)
     for path in sorted([*folder.glob("codes/*.csv"), *folder.glob("sites/*/codes/*.csv")]):
-        entries |= _listed(path, path.relative_to(folder).as_posix())
+        entries |= {key: _Entry(value) for key, value in _listed(path, path.relative_to(folder).as_posix()).items()}
     return entries
 
 

@@ -34,6 +34,8 @@ def _paths(mapping: ResourceMapping) -> Iterator[str]:
         yield field.follow or ""
     for outcome in (*mapping.skip, *mapping.reject, *mapping.report):
         yield outcome.when
+    for condition in mapping.conditions.values():
+        yield condition.path
     for concept in mapping.concepts.values():
         yield from concept.sources
     yield mapping.unique_by or ""

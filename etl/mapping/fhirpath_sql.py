@@ -5,11 +5,12 @@ empty collection is SQL NULL (or an empty list), and its three-valued logic is S
 "any" of several values is refused: say `.first()`, `.where(...)` or `.exists(...)`.
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from itertools import count
 
 from etl.errors import did_you_mean
+from etl.mapping.conditions import NamedCondition, circle, unknown
 from etl.mapping.fhirpath import Call, Index, Literal, Name, Negative, Node, Operation, PathSyntaxError, Variable, parse
 from etl.mapping.fhirpath_functions import (
     ON_LISTS,
@@ -22,7 +23,7 @@ from etl.mapping.fhirpath_functions import (
     literal,
     truth,
 )
-from etl.mapping.modifiers import VARIABLES, Modifier, urls_by_variable
+from etl.mapping.modifiers import Modifier, urls_by_variable
 from etl.mapping.schema import Need, element_of
 from etl.mapping.structure import Choice, Element, elements, is_primitive
 
@@ -32,7 +33,13 @@ FUNCTIONS = (
     "toInteger toString trim upper where"
 ).split()
 
-_LISTS = ", ".join(f"%{name}" for name in VARIABLES)
+
+class ConditionError(PathError):
+    """A fault within a named condition, which stands at the condition, not where it is used."""
+
+    def __init__(self, name: str, message: str) -> None:
+        super().__init__(message)
+        self.keys = ("conditions", name)
 
 
 @dataclass(frozen=True)
@@ -46,8 +53,17 @@ class ChoiceValue:
 class Translator:
     """Translates the paths of one resource type and gathers which elements they read."""
 
-    def __init__(self, resource_type: str, root: str = "r", modifiers: Iterable[Modifier] = ()) -> None:
-        """`root` is the SQL expression that holds the resource; `modifiers` are the extensions that are understood."""
+    def __init__(
+        self,
+        resource_type: str,
+        root: str = "r",
+        modifiers: Iterable[Modifier] = (),
+        conditions: Mapping[str, NamedCondition] | None = None,
+    ) -> None:
+        """`root` is the SQL expression that holds the resource; `modifiers` are the extensions that are understood,
+        `conditions` those that a path may name."""
+        self.conditions = conditions or {}
+        self._within: list[str] = []
         self.lists = urls_by_variable(modifiers)
         self.need = Need(resource_type, many=False)
         self.root = Value(root, resource_type, many=False, need=self.need)
@@ -114,7 +130,7 @@ class Translator:
             case Variable("%site"):
                 return Value("site", "string", many=False)
             case Variable(name):
-                raise PathError(f"{name}: unknown here; there are $this, %resource, %site and, after `in`, {_LISTS}")
+                return self._condition(name, this)
             case Name(None, name):
                 return self.member(this, name) if name != this.type else this
             case Name(base, name) if base is not None:
@@ -134,6 +150,27 @@ class Translator:
             case Call(base, name, arguments):
                 return self._call(base, name, arguments, this)
         raise PathError(f"{node}: not part of the mapping language")
+
+    def _condition(self, variable: str, this: Value) -> Value:
+        """A named condition, as if its path stood here in brackets."""
+        name = variable[1:]
+        one = self.conditions.get(name) if variable.startswith("%") else None
+        if one is None:
+            raise PathError(unknown(variable, self.conditions))
+        if name in self._within:
+            raise ConditionError(*circle(self._within[self._within.index(name) :]))
+        self._within.append(name)
+        try:
+            value = self._value(parse(one.path), this)
+        except ConditionError:
+            raise
+        except (PathError, PathSyntaxError) as error:
+            raise ConditionError(name, str(error)) from error
+        finally:
+            self._within.pop()
+        if value.many or value.type != "boolean":
+            raise ConditionError(name, f"{one.path}: is not a yes/no expression")
+        return value
 
     def _value(self, node: Node, this: Value) -> Value:
         value = self._node(node, this)
@@ -313,4 +350,4 @@ def _constants(node: Node) -> list[Value]:
     return []
 
 
-__all__ = ["FUNCTIONS", "PathError", "PathSyntaxError", "Translator", "Value"]
+__all__ = ["FUNCTIONS", "ConditionError", "PathError", "PathSyntaxError", "Translator", "Value"]

@@ -19,9 +19,10 @@ Tree = dict[str, Any]
 Loader: type[yaml.SafeLoader] | type[yaml.CSafeLoader] = yaml.CSafeLoader if yaml.__with_libyaml__ else yaml.SafeLoader
 """libyaml reads ten times as fast as PyYAML's own reader, and gives the same lines."""
 
-_BY_ENTRY = frozenset({"fields", "concepts", "rules", "columns"})
+_BY_ENTRY = frozenset({"conditions", "fields", "concepts", "rules", "columns"})
 """Keys below which each entry counts as one thing that a site changes."""
 _KINDS: dict[str, tuple[type, str]] = {
+    "conditions": (dict, "a mapping of names"),
     "fields": (dict, "a mapping of names"),
     "concepts": (dict, "a mapping of names"),
     "rules": (dict, "a mapping of rule names"),
@@ -144,7 +145,8 @@ def _check_kinds(content: Tree, above: tuple[str, ...], places: dict[str, str], 
                     _check_kinds(entry, (*keys, str(name)), places, shown, faults)
                 else:
                     where = places.get(".".join((*keys, str(name))), place)
-                    faults.append(f"{where}: {'.'.join((*keys, str(name)))}: must be a mapping, such as {{path: …}}")
+                    such = "{is: …, why: …}" if key == "conditions" else "{path: …}"
+                    faults.append(f"{where}: {'.'.join((*keys, str(name)))}: must be a mapping, such as {such}")
         elif isinstance(value, list) and str(key) in _LIST_KEYS and kind:
             for number, entry in enumerate(value):
                 lacking = [one for one in _LIST_KEYS[key] if not isinstance(entry, dict) or one not in entry]
@@ -204,9 +206,11 @@ class _Layer:
             if key == "why":
                 continue
             keys = (*above, str(key))
-            old = base.get(key)
+            old = base.get(key, {} if keys == ("conditions",) else None)
             explained = said_why or (isinstance(value, dict) and "why" in value)
-            if isinstance(old, dict) and isinstance(value, dict):
+            if keys[:-1] == ("conditions",) and isinstance(value, dict):
+                result[key] = self._condition(old, value, keys, explained=explained)
+            elif isinstance(old, dict) and isinstance(value, dict):
                 if self._is_form(keys):
                     result[key] = self._replaced(old, _form_over(old, value), keys, present=True, explained=explained)
                 else:
@@ -230,6 +234,13 @@ class _Layer:
         elif not explained:
             self.problem(keys, "a change needs `why:` beside it")
         return value
+
+    def _condition(self, old: Tree | None, value: Tree, keys: tuple[str, ...], *, explained: bool) -> Tree:
+        """A named condition with what a site says of it; its `why` is what the condition means there."""
+        merged = {**(old or {}), **value}
+        before, after = ({key: one for key, one in tree.items() if key != "why"} for tree in (old or {}, merged))
+        self._replaced(before, after, keys, present=old is not None, explained=explained)
+        return merged
 
     def _added(self, old: list[Any], value: list[Any], keys: tuple[str, ...], *, explained: bool) -> list[Any]:
         for number, entry in enumerate(value):

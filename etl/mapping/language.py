@@ -11,7 +11,8 @@ from pathlib import Path
 from typing import Any, TypeAlias
 
 from etl.errors import MappingError, did_you_mean
-from etl.mapping.files import read_mapping_files
+from etl.mapping.conditions import NamedCondition, faults, read_conditions
+from etl.mapping.files import MappingFile, read_mapping_files
 from etl.mapping.modifiers import Modifier
 from etl.mapping.policies import apply_policies, choose_policies
 from etl.mapping.structure import is_type
@@ -19,9 +20,11 @@ from etl.mapping.structure import is_type
 ColumnForm: TypeAlias = int | float | str | dict[str, Any] | None
 
 CASTS = ("text", "number", "integer", "boolean", "date", "datetime")
-_TOP = "resource purpose departs_from unique_by fields concepts skip reject report require rules extends why".split()
+_TOP = (
+    "resource purpose departs_from unique_by conditions fields concepts skip reject report require rules extends why"
+).split()
 _FIELD = "path first_of as reference to required follow referred_by why".split()
-_CONCEPT = "from prefer fan_out kind vocabulary why".split()
+_CONCEPT = "from prefer kind vocabulary why".split()
 _RULE = "table for_each concept domain unmapped when unless_row_of concepts columns why".split()
 
 
@@ -51,7 +54,6 @@ class Concept:
     name: str
     sources: tuple[str, ...]
     prefer: tuple[str, ...] = ()
-    fan_out: bool | None = None
     kind: str = "code"
     vocabulary: str | None = None
     why: str = field(default="", compare=False)
@@ -100,6 +102,7 @@ class ResourceMapping:
     file: Path
     places: dict[str, str]
     modifiers: tuple[Modifier, ...] = ()
+    conditions: dict[str, NamedCondition] = field(default_factory=dict)
 
     def understanding(self, modifiers: tuple[Modifier, ...]) -> "ResourceMapping":
         """The same with modifier extensions that are understood beside (and before) those that are already."""
@@ -155,10 +158,22 @@ def read_mappings(folder: Path, policies: Mapping[str, str] | None = None) -> tu
         if not is_type(one.resource):
             problems.append(f"{one.places['resource']}: {one.resource} is no FHIR R4 resource type")
             continue
+        problems += [fault for fault in _condition_faults(one) if fault not in problems]
         home = base if one.site is None else by_site.setdefault(one.site, {})
         content = apply_policies(one.content, values, one.path.name, problems)
         home[one.resource] = _build(content, one.places, one.path, problems)
     return Mappings(folder, base, by_site, _sha(folder), values), problems
+
+
+def _condition_faults(file: MappingFile) -> list[str]:
+    """What is wrong with a file's named conditions, before any policy switches a use of them off.
+
+    A site is asked only about those that it writes itself.
+    """
+    places = {name: file.places.get(f"conditions.{name}", "") for name in file.content.get("conditions") or ()}
+    own = None if file.site is None else [name for name, place in places.items() if place.startswith(f"{file.site}/")]
+    found = ((".".join(keys), said) for keys, said in faults(file.content, own))
+    return list(dict.fromkeys(f"{file.places[key]}: {key}: {said}" for key, said in found))
 
 
 _ONLY_ABOUT = frozenset({"conformance.yaml", "provenance.csv"})
@@ -186,6 +201,8 @@ def _build(tree: dict[str, Any], places: dict[str, str], file: Path, problems: l
         unknown(content, _FIELD, "fields", name)
     for name, content in (tree.get("rules") or {}).items():
         unknown(content, _RULE, "rules", name)
+        for own, inner in (content.get("concepts") or {}).items():
+            unknown(inner, _CONCEPT, "rules", name, "concepts", own)
     for name, content in (tree.get("concepts") or {}).items():
         unknown(content, _CONCEPT, "concepts", name)
     modifiers = tuple(
@@ -211,6 +228,7 @@ def _build(tree: dict[str, Any], places: dict[str, str], file: Path, problems: l
         departs_from=tuple(tree.get("departs_from") or ()),
         file=file,
         places=places,
+        conditions=read_conditions(tree.get("conditions")),
     ).understanding(modifiers)
 
 
@@ -246,7 +264,6 @@ def _concept(name: str, content: dict[str, Any]) -> Concept:
         name=name,
         sources=tuple(f"${one['field']}" if isinstance(one, dict) and "field" in one else str(one) for one in sources),
         prefer=_texts(content.get("prefer")),
-        fan_out=content.get("fan_out"),
         kind=str(content.get("kind", "code")),
         vocabulary=content.get("vocabulary"),
         why=str(content.get("why", "")),

@@ -14,6 +14,7 @@ from typing import Any
 import yaml
 
 from etl.errors import MappingError
+from etl.mapping.conditions import conditions_of
 from etl.mapping.language import Mappings, ResourceMapping, Rule, load_mappings
 from etl.mapping.words import FormWords
 from etl.vocabulary import shipped_folder
@@ -83,6 +84,7 @@ class _Sheet:
             parts.append(f"Changed at: {', '.join(self.overridden)} (`blina mappings show` prints the merged file).")
         parts += [
             self._departures(),
+            self._conditions(),
             self._outcomes(),
             self._modifiers(),
             self._policies(),
@@ -113,6 +115,27 @@ class _Sheet:
             words = f"when a newer resource of the site has the same {_code(self.mapping.unique_by)}"
             rows.append(("skipped", f"*{reason}*", words, self._tested_reason(reason)))
         return _section("Resources that give no row", ("fate", "counted under", "rule", "tested by"), rows)
+
+    def _conditions(self) -> str:
+        """The named conditions, each with the entries that say its name, itself or through another condition."""
+        known = self.mapping.conditions
+        entries: list[tuple[str, object]] = [
+            *((f"{verb}: *{one.reason}*", one.when)
+              for verb, outcomes in (("rejected", self.mapping.reject), ("skipped", self.mapping.skip),
+                                     ("report", self.mapping.report)) for one in outcomes),
+            *((f"`${one.name}`", [one.paths, one.follow]) for one in self.mapping.fields.values()),
+            *((f"`${one.name}`", one.sources) for one in self.mapping.concepts.values()),
+        ]  # fmt: skip
+        words = FormWords(self.mapping, None, self.names)
+        used: dict[str, list[str]] = {name: [] for name in known}
+        for shown, content in entries:
+            for one in conditions_of(content, known):
+                used[one.name].append(shown)
+        for rule in self.mapping.rules.values():
+            for one in words.conditions(rule):
+                used[one.name].append(f"rule `{rule.name}`")
+        rows = [(f"%{name}", one.why, _code(one.path), ", ".join(used[name])) for name, one in known.items()]
+        return _section("Conditions with a name", ("name", "in words", "FHIRPath", "asked by"), rows)
 
     def _modifiers(self) -> str:
         said = {"nothing": "changes nothing", "refuted": "like the status refuted"}
@@ -145,7 +168,7 @@ class _Sheet:
         words = FormWords(self.mapping, rule, self.names)
         rows = []
         for column, form in rule.columns.items():
-            said = words.column(form)
+            said = words.column(form, column)
             rows.append((column, said.words, said.path, said.lookup, self._tested(rule.table, column)))
         heading = f"{rule.table}" if rule.name == rule.table else f"{rule.table}, by rule `{rule.name}`"
         own = [f"`${one.name}` inside the element: {words.concept(one)} ({words.paths(one.sources)})."

@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from etl.mapping.conditions import NamedCondition, conditions_of
 from etl.mapping.language import ColumnForm, Concept, Field, ResourceMapping, Rule
 
 _PARTS = {
@@ -28,6 +29,10 @@ _ALWAYS = {
     "site": "the name of the site",
     "data_until": "the day until which the data reaches (data lock)",
     "last_visit": "the first day of the person's last visit",
+}
+_VISITS = {
+    "visit_occurrence_id": "visit of the Encounter referred to; where that is part of a visit, the whole visit",
+    "visit_detail_id": "visit detail of the Encounter referred to, where that is part of a visit",
 }
 _CASTS = {"number": "as a number", "integer": "as a whole number"}
 _VALUE_STANDARD = "standard concept of {0}, empty if there is no {0}"
@@ -87,12 +92,20 @@ class FormWords:
         unless = f"; not where rule `{rule.unless_row_of}` wrote a row" if rule.unless_row_of else ""
         return f"{why}{each}{f', when `{rule.when}`' if rule.when else ''}{unless}."
 
-    def column(self, form: ColumnForm) -> Said:
-        """A column's rule."""
+    def conditions(self, rule: Rule) -> list[NamedCondition]:
+        """The named conditions that a rule says, and those that these say."""
+        concepts = [one.sources for one in rule.concepts.values()]
+        return conditions_of([rule.when, rule.for_each, rule.columns, concepts], self.mapping.conditions)
+
+    def column(self, form: ColumnForm, column: str = "") -> Said:
+        """A column's rule; `column` is its name, where that says which row of a visit is meant."""
         if form is None:
             return Said("empty")
         if isinstance(form, str) and form.startswith("$"):
-            return self._reference(form)
+            said = self._reference(form)
+            field = self.mapping.fields.get(form[1:])
+            visit = _VISITS.get(column) if field and field.to == ("Encounter",) else None
+            return Said(visit, said.path) if visit else said
         if not isinstance(form, dict):
             return Said(f"always {self._constant(form)}")
         said = self._form(form)
@@ -184,7 +197,8 @@ class FormWords:
         if field is None:
             return Said(_ALWAYS[name])
         if field.to:
-            return Said(f"row of {self.field(field).partition(';')[0]}", self.paths(field.paths))
+            why = f" ({field.why})" if field.why else ""
+            return Said(f"row of {self._field(field).partition(';')[0]}{why}", self.paths(field.paths))
         part = part or (field.cast if field.cast in {"date", "datetime"} else "")
         return Said(_PARTS[part].format(shown) if part else shown, self.paths(field.paths))
 

@@ -5,8 +5,9 @@ has no column for stands in ADD_INFO columns. Usagi puts a backslash before a qu
 so no cell holds either, and a code that does is spelt out in ADD_INFO:exactCode (percent-encoded).
 `etl.mapping.reviewed` takes the reviewed file back.
 
-A source text is no code. A result ("text value") may say something about one patient: such a text is listed only when
-it has no digit of any script, is short, stands on one line, and came more than once. The rest is counted.
+A source text is no code: what stands in place of one is in the file, which stays with the site, and is never printed.
+A result ("text value") may say something about one patient: such a text is listed only when it has no digit of any
+script, is short, stands on one line, and came more than once. The rest is counted.
 """
 
 import csv
@@ -226,7 +227,7 @@ class _Targets:
             return True
         plain = normalise_code(row.code)
         kind = {concept.kind for _, concept in self._concepts(row)}
-        if kind and "value" not in kind:
+        if (kind and "value" not in kind) or self._of_short_list(row):
             return len(plain) <= _LONGEST_NAME
         return row.n >= minimum and len(plain) <= _LONGEST_TEXT and not re.search(r"\d|@", plain)
 
@@ -244,10 +245,19 @@ class _Targets:
                 found += _asked_domains(rule, concept.name)
         return list(dict.fromkeys(found))
 
+    def _of_short_list(self, row: _Row) -> bool:
+        """Whether it was looked up in a short list, for a column: then the element is named "rule.column"."""
+        mapping = self._mapping(row)
+        name, _, column = row.element.partition(".")
+        return mapping is not None and name in mapping.rules and column in mapping.rules[name].columns
+
+    def _mapping(self, row: _Row) -> ResourceMapping | None:
+        """The mapping of the row's resource type at its site."""
+        return self.mappings.by_site.get(row.site, {}).get(row.resource_type, self.mappings.base.get(row.resource_type))
+
     def _concepts(self, row: _Row) -> Iterator[tuple[ResourceMapping, Concept]]:
         """The element's concept in the mapping of its site; named "rule_concept" when a rule has its own."""
-        base = self.mappings.base.get(row.resource_type)
-        mapping = self.mappings.by_site.get(row.site, {}).get(row.resource_type, base)
+        mapping = self._mapping(row)
         if mapping is None:
             return
         if row.element in mapping.concepts:

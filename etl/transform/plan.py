@@ -110,12 +110,14 @@ class Lookup:
 class Unlisted:
     """A code (`given`, SQL) that a column looks up: if it is none of `listed`, the site's code map is asked.
 
-    What that does not know either goes to the work list.
+    What that does not know either goes to the work list. `words` (SQL) is the same where it is a text or a display and
+    no code, else NULL.
     """
 
     column: str
     given: str
     listed: tuple[str, ...]
+    words: str
 
     @property
     def test(self) -> str:

@@ -8,7 +8,7 @@ from typing import TypeVar
 
 from etl.errors import did_you_mean
 from etl.mapping.coding_sets import coding_set, identifier_texts
-from etl.mapping.fhirpath_sql import PathError, PathSyntaxError, Translator, Value
+from etl.mapping.fhirpath_sql import ConditionError, PathError, PathSyntaxError, Translator, Value
 from etl.mapping.language import CASTS, Concept, Field, ResourceMapping
 from etl.mapping.structure import Element, elements
 from etl.sql import quote
@@ -92,7 +92,7 @@ class Planner:
         self.problems: list[str] = []
         self.elements: dict[str, Elements] = {}
         self.ways: dict[str, str] = {}
-        self.translator = Translator(mapping.resource, modifiers=mapping.modifiers)
+        self.translator = Translator(mapping.resource, modifiers=mapping.modifiers, conditions=mapping.conditions)
         self.plan = Plan(mapping, self.translator.need)
 
     def build(self) -> Plan:
@@ -130,6 +130,9 @@ class Planner:
         """What `make` gives back, or None and a noted fault."""
         try:
             return make()
+        except ConditionError as error:
+            self.problem(error.keys, str(error))
+            return None
         except (PathError, PathSyntaxError) as error:
             self.problem(keys, str(error))
             return None

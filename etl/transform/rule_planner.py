@@ -251,9 +251,19 @@ class RulePlanner:
             if not {"path", "first_of", "field"} & inner.keys():
                 raise PathError("local: the code must be read by a path or from a field")
             default = f"coalesce(u_{len(self.unlisted)}.concept_id, {default})"
-            self.unlisted.append(Unlisted(column, given, tuple(table)))
+            self.unlisted.append(Unlisted(column, given, tuple(table), self._words(inner)))
         cases = " ".join(f"WHEN {quote(code)} THEN {concept}" for code, concept in table.items())
         return f"(CASE {given} {cases} ELSE {default} END)"
+
+    def _words(self, form: dict[str, Any]) -> str:
+        """SQL of what a form reads where that is no code but what somebody wrote; NULL where it is a code."""
+        field = self.planner.mapping.fields.get(str(form.get("field")))
+        paths, at = (field.paths, None) if field else (form.get("first_of") or [form["path"]], self.at)
+        found = [self.planner.translator.translate(str(path), at) for path in paths]
+        if all(_is_code(one) for one in found):
+            return "NULL"
+        cases = (f"WHEN {one.sql} IS NOT NULL THEN {'NULL' if _is_code(one) else one.sql}" for one in found)
+        return self._place("t", f"CAST((CASE {' '.join(cases)} END) AS VARCHAR)")
 
     def _if_known(self, form: dict[str, Any], column: str) -> str:
         """A concept id that is used only if the loaded vocabulary has it, standard and by this name; else another."""
@@ -360,6 +370,11 @@ class RulePlanner:
         if part in {"date", "datetime"} and column not in self.precisions:
             self.precisions[column] = (name, source)
         return f"fhir_{part}({source}, s.zone)"
+
+
+def _is_code(value: Value) -> bool:
+    """Whether a value is a code (or a number, a yes or no), by its FHIR type: no text that somebody wrote."""
+    return value.type == "code" or value.kind != "text"
 
 
 def _cast(sql: str, kind: str, length: int | None) -> str:

@@ -11,7 +11,10 @@ from etl.transform.stage import Stage, coded
 
 
 def note_unlisted(work: duckdb.DuckDBPyConnection, stages: Sequence[Stage], found: Found) -> None:
-    """The work list, too: codes of short lists (`lookup` with `local: true`) that neither list nor site's map knows."""
+    """The work list, too: codes of short lists (`lookup` with `local: true`) that neither list nor site's map knows.
+
+    What somebody wrote in place of a code is its own name, as everywhere on the work list.
+    """
     codes = []
     for stage in stages:
         for plan in stage.plan.rules:
@@ -21,14 +24,14 @@ def note_unlisted(work: duckdb.DuckDBPyConnection, stages: Sequence[Stage], foun
             for one in plan.unlisted:
                 element = quote(f"{plan.rule.name}.{one.column}")
                 codes.append(
-                    f"SELECT s.n, s.site, {quote(stage.resource)} AS type, {element} AS element, {one.given} AS code "
-                    f"FROM {stage.narrow('s.n, s.site', one.test, plan.when or '')} s "
+                    f"SELECT s.n, s.site, {quote(stage.resource)} AS type, {element} AS element, {one.given} AS code, "
+                    f"{one.words} AS words FROM {stage.narrow('s.n, s.site', one.test, one.words, plan.when or '')} s "
                     f"WHERE {one.test}{f' AND ({plan.when})' if plan.when else ''}"
                 )
     if codes:
         work.execute(
             f"""INSERT INTO lin.unmapped
-                SELECT n, site, type, element, 'BLINA_' || site, code, NULL, count(*)
+                SELECT n, site, type, element, 'BLINA_' || site, code, words, count(*)
                 FROM ({" UNION ALL ".join(codes)}) s
                 WHERE NOT EXISTS (SELECT 1 FROM vocab.code_map m WHERE m.site = s.site AND m.source_code = s.code
                                   AND m.source_vocabulary_id = 'BLINA_' || s.site)

@@ -35,6 +35,7 @@ def test_a_row_leads_to_its_resource_rule_paths_and_chain_of_concepts(hospital: 
         "rule    condition_occurrence, condition.yaml:",
         "condition_concept_id: standard concept of $code, 0 if none; from code",
         "onset.ofType(dateTime)",
+        "  %refuted means: there is no such disease: ",
         "(the source gave only the month)",
         "code list mappings/codes/reported_by_patient.csv, mappings/codes/condition_category.csv",
         "source 'D64.99' → source concept 201 ICD10CM D64.99 Anemia, billed [Condition] → Maps to → standard",

@@ -5,6 +5,7 @@ import stat
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -108,6 +109,40 @@ def test_the_worklist_shows_codes_and_only_counts_what_somebody_wrote(tmp_path: 
     found = blina("mappings", "worklist", "--db", db, "--json").json
     assert [one["source_code"] for one in found["codes"]] == ["SLEEP"]
     assert found["texts_not_shown"] == 1
+
+
+def test_one_word_in_place_of_a_code_of_a_short_list_is_hidden_and_in_the_file(tmp_path: Path) -> None:
+    visits: list[dict[str, Any]] = [
+        {"class": {"code": "AMB"}, "hospitalization": {"admitSource": {"text": "Annabel"}}},
+        {"class": {"code": "AMB"}, "hospitalization": {"dischargeDisposition": {"text": "Room7"}}},
+        {"class": {"display": "Lizzy"}},
+        {"class": {"code": "CLINIC-Z"}, "hospitalization": {"admitSource": {"coding": [{"code": "FOUNDLING"}]}}},
+        {"class": {"code": "AMB"}, "hospitalization": {"admitSource": {"coding": [{"code": "Annabel"}]}}},
+    ]
+    common = {"status": "finished", "subject": {"reference": "Patient/p"}, "period": {"start": "2022-01-05"}}
+    resources = [
+        {"resourceType": "Patient", "id": "p", "gender": "female", "birthDate": "2015-03-09"},
+        *({"resourceType": "Encounter", "id": f"e{n}", **common, **one} for n, one in enumerate(visits)),
+        {"resourceType": "Practitioner", "id": "d", "qualification": [{"code": {"text": "Heiler"}}]},
+    ]
+    (tmp_path / "a.ndjson").write_text("".join(json.dumps(one) + "\n" for one in resources))
+    (tmp_path / "blina.yaml").write_text(
+        "instance: {name: x, abbreviation: X, key: k, synthetic: true}\ndata_lock: 2025-01-31\n"
+        "sites: {S9: {folder: ., time_zone: UTC, decimal_separator: '.'}}\n"
+    )
+    db = f"duckdb:///{tmp_path / 'o.duckdb'}"
+    built = blina("build", tmp_path / "a.ndjson", "--site", "S9", "--settings", tmp_path / "blina.yaml", "--db", db)
+    assert built.code == 0, built.err
+    shown = blina("mappings", "worklist", "--db", db)
+    codes = {one["source_code"]: one["n"] for one in blina("mappings", "worklist", "--db", db, "--json").json["codes"]}
+    assert codes == {"CLINIC-Z": 1, "FOUNDLING": 1, "Annabel": 1}  # as a code it was given once
+    for word in ("Room7", "lizzy", "Heiler"):
+        assert word.lower() not in (shown.out + shown.err).lower()
+    assert "4 texts without a code are not shown" in shown.err
+    assert blina("mappings", "worklist", "--db", db, "--out", tmp_path / "list.csv").code == 0
+    listed = (tmp_path / "list.csv").read_text(encoding="utf-8")
+    for word in ("Annabel", "Room7", "lizzy", "Heiler", "FOUNDLING", "CLINIC-Z"):
+        assert word in listed
 
 
 def test_the_folder_of_the_settings_means_all_its_sites(tmp_path: Path) -> None:

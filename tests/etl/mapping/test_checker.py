@@ -43,6 +43,9 @@ REFUSALS = {
     "an unknown key of a field": (
         "as: datetime", "as: datetime, requird: true", "start:", "did you mean 'required'?"),
     "an unknown key of a rule": ("    unmapped: true", "    unmaped: true", "unmaped", "did you mean 'unmapped'?"),
+    "an unknown key of a rule's own concept": (
+        "    unmapped: true", "    unmapped: true\n    concepts: {code: {from: code, perfer: [LOINC]}}", "perfer",
+        "did you mean 'prefer'?"),
     "an unknown key of a column": (
         "value.ofType(Quantity).value, as: number", "value.ofType(Quantity).value, defalt: 0", "defalt:",
         "did you mean 'default'?"),

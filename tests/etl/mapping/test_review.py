@@ -2,7 +2,10 @@
 
 import pytest
 
+from etl.mapping.language import load_mappings
 from etl.mapping.review import main, review_sheets
+from etl.mapping.words import FormWords
+from etl.vocabulary import shipped_folder
 
 CASE = """\
 title: A result keeps its number
@@ -37,6 +40,16 @@ def test_skips_departures_and_routing_are_told(sheets) -> None:
     assert "| rejected | *missing start* | when `$start` has no value |  |" in observation
     assert "| f2o-080 | method is not carried | no column |" in observation
     assert "standard concept of domain Measurement, or none at all" in observation
+
+
+def test_the_two_visit_columns_say_which_row_they_mean() -> None:
+    mapping = load_mappings(shipped_folder().parent).base["Condition"]
+    words = FormWords(mapping, mapping.rules["condition_occurrence"], {})
+    assert "the whole visit" in words.column("$visit", "visit_occurrence_id").words
+    assert words.column("$visit", "visit_detail_id").words.startswith("visit detail of the Encounter referred to")
+    assert words.column("$provider", "provider_id").words == (
+        "row of the Practitioner or PractitionerRole referred to (who asserts it, else who wrote it down)"
+    )
 
 
 def test_the_index_lists_every_resource(sheets) -> None:
