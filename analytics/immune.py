@@ -187,8 +187,9 @@ def _last_gated(first: pl.DataFrame, records: Records, sets: ConceptSets, study:
     rows = with_written_numbers(told.with_columns(operator=pl.lit(None, dtype=pl.String)))
     # "CD19 negative" blasts have lost it, "positive" ones have not, whatever the share.
     spoken = sets.choose("value_as_concept_id", {"CS_VALUE_NEGATIVE": 0.0, "CS_VALUE_POSITIVE": 100.0})
+    units = [folded_unit(pl.col(one)) for one in ("unit_source_value", "unit_code")]
     share = (
-        pl.when(folded_unit(pl.col("unit_source_value")).is_in(["1", "{fraction}", "fraction"])).then(100).otherwise(1)
+        pl.when(pl.any_horizontal(one.is_in(["1", "{fraction}", "fraction"]) for one in units)).then(100).otherwise(1)
     )
     gated = rows.select(
         "person_id",

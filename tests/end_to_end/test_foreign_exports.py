@@ -135,7 +135,7 @@ def test_the_japanese_rows(built: Built) -> None:
         "measurement_source_value", "value_as_number", "unit_concept_id", "unit_source_value", "value_source_value",
     )  # fmt: skip
     assert rows == {
-        "jp-o1": [("2A010000001930101", 4.5, 8848, "10*3/uL", None)],
+        "jp-o1": [("2A010000001930101", 4.5, 8848, "×10³／μＬ", None)],
         "jp-o2": [("2A030000001930101", 12.3, 8713, "ｇ／ｄＬ", None)],
         "jp-o3": [("骨髄像", None, None, None, "芽球 ＜０.０１％")],
     }

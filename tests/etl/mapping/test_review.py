@@ -48,7 +48,8 @@ def test_the_two_visit_columns_say_which_row_they_mean() -> None:
     assert "the whole visit" in words.column("$visit", "visit_occurrence_id").words
     assert words.column("$visit", "visit_detail_id").words.startswith("visit detail of the Encounter referred to")
     assert words.column("$provider", "provider_id").words == (
-        "row of the Practitioner or PractitionerRole referred to (who asserts it, else who wrote it down)"
+        "row of the Practitioner or PractitionerRole referred to (who asserts it, else who wrote it down; "
+        "of both the one who is said to be a practitioner)"
     )
 
 
