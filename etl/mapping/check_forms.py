@@ -16,6 +16,7 @@ from etl.mapping.conditions import spelt_out
 from etl.mapping.fhirpath_sql import PathError, PathSyntaxError, Translator, Value
 from etl.mapping.language import ColumnForm, Concept, ResourceMapping, Rule
 from etl.mapping.structure import NUMBERS, is_primitive
+from etl.vocabulary import SUBSTANCE
 
 STATEMENTS = frozenset(
     f"f2o-{number}"
@@ -217,7 +218,7 @@ class FormCheck:
         main = f"{rule.table.partition('_')[0]}_concept_id"
         routed = rule.columns.get(main) in (f"${rule.concept}.standard", f"${rule.concept}")
         for domain in rule.domains if routed else ():
-            home = etl.cdm.DOMAIN_TABLES.get(domain)
+            home = etl.cdm.DOMAIN_TABLES.get("Observation" if domain == SUBSTANCE else domain)
             if home and home != rule.table:
                 keys = ("rules", rule.name, "domain")
                 self._problem(keys, f"concepts of domain {domain} belong to {home}, not to {rule.table}")

@@ -11,7 +11,7 @@ import duckdb
 import etl.cdm
 from etl.errors import MappingError, did_you_mean
 from etl.mapping.language import ColumnForm, Mappings, ResourceMapping
-from etl.vocabulary import load_code_maps
+from etl.vocabulary import SUBSTANCE, load_code_maps
 
 _PLAIN = ("description", "reviewed_by", "reviewed_on", "comment")
 _OMOP = (
@@ -162,7 +162,7 @@ class VocabularyCheck:
     def _check_domains(self, mapping: ResourceMapping) -> None:
         """Names of domains and vocabularies that nothing can ever have."""
         domains = self._names("SELECT domain_id FROM vocab.domain UNION SELECT domain_id FROM vocab.concept")
-        domains += etl.cdm.DOMAIN_TABLES
+        domains += [*etl.cdm.DOMAIN_TABLES, SUBSTANCE]
         for rule in mapping.rules.values():
             for domain in rule.domains:
                 if domain not in domains:

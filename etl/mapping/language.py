@@ -16,6 +16,7 @@ from etl.mapping.files import MappingFile, read_mapping_files
 from etl.mapping.modifiers import Modifier
 from etl.mapping.policies import apply_policies, choose_policies
 from etl.mapping.structure import is_type
+from etl.vocabulary import SUBSTANCE
 
 ColumnForm: TypeAlias = int | float | str | dict[str, Any] | None
 
@@ -108,6 +109,14 @@ class ResourceMapping:
         """The same with modifier extensions that are understood beside (and before) those that are already."""
         skipped = tuple(Outcome(one.holds, one.reason) for one in modifiers if one.means == "skip")
         return replace(self, modifiers=(*modifiers, *self.modifiers), skip=(*skipped, *self.skip))
+
+    def routed(self, rule: Rule) -> tuple[str, ...]:
+        """The domains that a rule takes: those it names, and with Observation the things within it (`SUBSTANCE`) unless
+        a rule for the same concept and grain names these."""
+        rivals = [one for one in self.rules.values() if (one.concept, one.for_each) == (rule.concept, rule.for_each)]
+        if "Observation" not in rule.domains or any(SUBSTANCE in one.domains for one in rivals):
+            return rule.domains
+        return (*rule.domains, SUBSTANCE)
 
     def place(self, *keys: str) -> str:
         """ "file:line" of a key, or of the nearest key above it."""

@@ -19,7 +19,7 @@ from etl.mapping.language import Concept
 from etl.sql import quote
 from etl.store import insert_frame
 from etl.transform.plan import FAN_OUT_TABLES, RulePlan, way_of
-from etl.vocabulary import find_meanings, normalise_code
+from etl.vocabulary import find_meanings, normalise_code, routed_by
 
 _TEXT = 1_000_000
 """The place of a text among the codings of a set: after all of them."""
@@ -251,7 +251,7 @@ def _resolve_candidates(work: duckdb.DuckDBPyConnection) -> None:
     coded = "FROM candidates WHERE NOT is_text OR vocabulary_id = 'UCUM'"
     find_meanings(work, f"SELECT vocabulary_id, code AS concept_code {coded}", "meanings")
     work.execute(
-        """CREATE OR REPLACE TEMP TABLE resolved AS
+        f"""CREATE OR REPLACE TEMP TABLE resolved AS
            WITH mapped AS (
              SELECT d.vocabulary_id, d.code, d.site, m.target_concept_id, m.unit_default, m.site AS by_site
              FROM (SELECT site, vocabulary_id, code FROM candidates
@@ -261,7 +261,7 @@ def _resolve_candidates(work: duckdb.DuckDBPyConnection) -> None:
              QUALIFY rank() OVER (PARTITION BY d.site, d.vocabulary_id, d.code ORDER BY (m.site = '')) = 1),
            by_map AS (
              SELECT m.site, m.vocabulary_id, m.code, any_value(m.unit_default) AS unit_code,
-                    list_sort(list(DISTINCT {'id': t.concept_id::BIGINT, 'domain': t.domain_id})
+                    list_sort(list(DISTINCT {{'id': t.concept_id::BIGINT, 'domain': {routed_by("t")}}})
                               FILTER (t.concept_id IS NOT NULL)) AS targets
              FROM mapped m LEFT JOIN vocab.concept t ON t.concept_id = m.target_concept_id AND t.concept_id != 0
              GROUP BY ALL)

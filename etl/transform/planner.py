@@ -87,7 +87,9 @@ class Planner:
     """Turns one resource mapping into a Plan. Faults are gathered in `problems`, each with file and line."""
 
     def __init__(self, mapping: ResourceMapping, lookups: dict[str, dict[str, int]]) -> None:
-        self.mapping = mapping
+        self.mapping = replace(
+            mapping, rules={name: replace(rule, domains=mapping.routed(rule)) for name, rule in mapping.rules.items()}
+        )
         self.lookups = lookups
         self.problems: list[str] = []
         self.elements: dict[str, Elements] = {}

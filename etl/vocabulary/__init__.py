@@ -6,11 +6,12 @@
 
 from etl.vocabulary.athena import FolderRelease, Release, load_vocabulary, shipped_folder
 from etl.vocabulary.cache import attach_vocabulary
-from etl.vocabulary.meanings import find_meanings
+from etl.vocabulary.meanings import SUBSTANCE, find_meanings, routed_by
 from etl.vocabulary.preflight import preflight
 from etl.vocabulary.source_to_concept_map import CodeMaps, Unresolved, load_code_maps, normalise_code
 
 __all__ = [
+    "SUBSTANCE",
     "CodeMaps",
     "FolderRelease",
     "Release",
@@ -21,5 +22,6 @@ __all__ = [
     "load_vocabulary",
     "normalise_code",
     "preflight",
+    "routed_by",
     "shipped_folder",
 ]

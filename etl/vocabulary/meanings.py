@@ -11,14 +11,28 @@ import duckdb
 LOOKED_FOR = 5_000
 """Up to so many codes DuckDB is told to look for them one by one; for more it reads the table."""
 
+SUBSTANCE = "Substance"
+"""The word of a rule's `domain` for the things within the domain Observation, which holds findings and things alike."""
+
+_THINGS = "('Substance', 'Organism', 'Physical Object', 'Pharma/Biol Product')"
+
 _KEY = "hash({0}.vocabulary_id, {0}.concept_code)"
+
+
+def routed_by(concept: str) -> str:
+    """SQL of the domain by which rules take a concept (an alias): its own, or `SUBSTANCE`, by its concept class."""
+    return (
+        f"CASE WHEN {concept}.domain_id = 'Observation' AND {concept}.concept_class_id IN {_THINGS} THEN '{SUBSTANCE}' "
+        f"ELSE {concept}.domain_id END"
+    )
 
 
 def make_meanings(connection: duckdb.DuckDBPyConnection) -> None:
     """`vocab.meaning`, made of the other tables of schema `vocab`.
 
     Columns: k (the hash), vocabulary_id, concept_code; source_id: the concept of this code; targets: the valid standard
-    concepts that it maps to (itself where it maps to none and is one), by id; value_id: what it maps to as a value;
+    concepts that it maps to (itself where it maps to none and is one), by id, each with the domain that it is
+    `routed_by`; value_id: what it maps to as a value;
     own_id, own_standard, own_invalid: the concept of this code that may be a target, the best if there are several.
     """
     found = connection.execute("SELECT count(*) > 1_000_000 FROM vocab.concept_relationship").fetchone()
@@ -26,7 +40,8 @@ def make_meanings(connection: duckdb.DuckDBPyConnection) -> None:
     for part in parts:  # by the first bits of the hash, so that the whole is in its order
         made = "INSERT INTO vocab.meaning" if part else "CREATE OR REPLACE TABLE vocab.meaning AS"
         mine = f"{_KEY.format('vocab.concept')} >> 61 = {part}" if len(parts) > 1 else "true"
-        connection.execute(f"{made} {_MEANINGS.format(key=_KEY.format('s'), mine=mine)}")
+        texts = {"key": _KEY.format("s"), "target": routed_by("t"), "itself": routed_by("c")}
+        connection.execute(f"{made} {_MEANINGS.format(mine=mine, **texts)}")
 
 
 # In parts, because lists that are being gathered cannot be spilled to the disk.
@@ -38,7 +53,7 @@ _MEANINGS = """
     ), mapped AS (
         SELECT r.concept_id_1 AS source_id,
                min(t.concept_id) FILTER (relationship_id = 'Maps to value') AS value_id,
-               list_sort(list(DISTINCT {{'id': t.concept_id::BIGINT, 'domain': t.domain_id}})
+               list_sort(list(DISTINCT {{'id': t.concept_id::BIGINT, 'domain': {target}}})
                          FILTER (relationship_id = 'Maps to' AND t.standard_concept = 'S')) AS targets
         FROM vocab.concept_relationship r SEMI JOIN sources ON source_id = r.concept_id_1
         JOIN vocab.concept t ON t.concept_id = r.concept_id_2 AND t.invalid_reason IS NULL
@@ -47,7 +62,7 @@ _MEANINGS = """
     SELECT {key} AS k, s.vocabulary_id, s.concept_code, s.source_id, m.value_id,
            CASE WHEN len(m.targets) > 0 THEN m.targets
                 WHEN c.standard_concept = 'S' AND c.invalid_reason IS NULL
-                  THEN [{{'id': c.concept_id::BIGINT, 'domain': c.domain_id}}] END AS targets,
+                  THEN [{{'id': c.concept_id::BIGINT, 'domain': {itself}}}] END AS targets,
            own.concept_id AS own_id, own.standard_concept AS own_standard, own.invalid_reason AS own_invalid
     FROM sources s JOIN vocab.concept c ON c.concept_id = s.source_id
     JOIN vocab.concept own ON own.concept_id = s.best[3] LEFT JOIN mapped m ON m.source_id = s.source_id

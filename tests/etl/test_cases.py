@@ -151,7 +151,7 @@ def _write_vocabulary(folder: Path, cases: list[Case]) -> Path:
         folder / "CONCEPT.csv",
         [
             {"concept_id": one["id"], "concept_name": one["name"], "domain_id": one["domain"],
-             "vocabulary_id": one["vocabulary"], "concept_class_id": "Undefined",
+             "vocabulary_id": one["vocabulary"], "concept_class_id": one.get("class") or "Undefined",
              "standard_concept": one.get("standard") or "", "concept_code": one["code"], **VALID}
             for one in concepts.values()
         ],
