@@ -51,7 +51,7 @@ from etl.transform.derived import derive_condition_eras, derive_drug_eras, deriv
 from etl.transform.stage import Stage
 from etl.transform.transform import Transformed, compile_mappings, transform
 from etl.vocabulary import CodeMaps, Release
-from etl.workplace import Clock, Progress, work_folder
+from etl.workplace import Clock, Progress, make_room, work_folder
 
 STEPS = (
     "check mappings", "find new files", "load vocabulary", "land", "transform", "derive", "store",
@@ -123,6 +123,7 @@ def build(
                     store, folder, settings, rules, stages, received, fresh, sites, run_id, clock, rejects, left_aside,
                     why="told to" if whole or anew else None, begins_anew=anew or not before.runs,
                 )  # fmt: skip
+                make_room(ground.work, workers, _size(received.landed))
                 try:
                     report = _build(given, ground, writer)
                 except duckdb.OutOfMemoryException:  # what cannot be spilled: resources of unusual size
@@ -133,6 +134,11 @@ def build(
             if anew:
                 forget(earlier.runs)
             return report
+
+
+def _size(landed: Landed) -> int:
+    """Bytes of all landed lines."""
+    return sum(path.stat().st_size for paths in landed.shards.values() for path in paths)
 
 
 def _build(given: "_Given", ground: Ground, writer: RejectWriter) -> BuildReport:

@@ -58,6 +58,12 @@ _MORE_MEMORY = 60
 own. The rest spills to the work folder, so that memory stays flat."""
 
 
+_BYTES_FOR_IT = 2_000_000_000
+_MOST_TIMES = 3
+"""Bytes of landed lines for which that is enough (two million resources). Some millions more have indexes of references
+that cannot be spilled; so the memory grows with the bytes, up to so many times."""
+
+
 _SLOW_COMPRESSION = "fsst,dict_fsst,zstd"
 """Tried on every text column when a file is written: a third of the time of a commit, for a sixth of the disk."""
 
@@ -80,7 +86,7 @@ _NEVER = "1TB"
 def work_database(folder: Path, workers: int, times: int = 1) -> Iterator[duckdb.DuckDBPyConnection]:
     """An empty database in memory, which spills to the folder beyond so many `times` of what it usually holds."""
     connection = duckdb.connect(":memory:")
-    memory = times * (_WORK_MEMORY + _MORE_MEMORY * (workers - 1))
+    memory = times * _usual_memory(workers)
     try:
         connection.execute(
             f"SET temp_directory = '{folder / 'spill'}'; SET memory_limit = '{memory}MB'; "
@@ -92,3 +98,15 @@ def work_database(folder: Path, workers: int, times: int = 1) -> Iterator[duckdb
         yield connection
     finally:
         connection.close()
+
+
+def make_room(work: duckdb.DuckDBPyConnection, workers: int, size: int) -> None:
+    """Gives a work database the memory that so many bytes of landed lines need, if it has less."""
+    times = min(size / _BYTES_FOR_IT, _MOST_TIMES)
+    if times > 1:
+        work.execute(f"SET memory_limit = '{times * _usual_memory(workers):.0f}MB'")
+
+
+def _usual_memory(workers: int) -> int:
+    """Megabytes."""
+    return _WORK_MEMORY + _MORE_MEMORY * (workers - 1)
