@@ -3,6 +3,8 @@
 from collections.abc import Sequence
 from pathlib import Path
 
+import polars as pl
+
 from etl.errors import CdmError, MappingError, SettingsError, SourceError
 from etl.increment import KEY_MARK, key_mark
 from etl.landing import RejectWriter, Source
@@ -44,7 +46,13 @@ def received_earlier(store: Store, home: Home, *, anew: bool) -> Received:
     with store.reading():
         committed = store.run_ids()
         needed = {row[0] for row in store.rows("SELECT DISTINCT first_run FROM ledger.file")} & committed
-    earlier = open_received(home.landed, committed)
+    try:
+        earlier = open_received(home.landed, committed)
+    except pl.exceptions.PolarsError:
+        raise CdmError(
+            f"{home.landed}: another version of blina wrote what was received before, in a form that this one does not "
+            "read; build a new database from all files (the same key makes the same ids), or go on with that version"
+        ) from None
     lost = needed - {run.name for run in earlier.runs}
     if lost and not anew:
         raise CdmError(

@@ -4,9 +4,10 @@ import os
 import stat
 from pathlib import Path
 
+import polars as pl
 import pytest
 
-from etl.errors import MappingError, SettingsError, SourceError
+from etl.errors import CdmError, MappingError, SettingsError, SourceError
 from etl.landing import Source
 from etl.pipeline import build
 from etl.settings import Settings
@@ -88,6 +89,16 @@ def test_another_key_is_refused_before_ids_are_mixed(tmp_path: Path) -> None:
         build([source], database=database, settings=Settings(key="two"), whole=True)
     build([source], database=database, settings=Settings(key="two"), anew=True)
     assert build([source], database=database, settings=Settings(key="two")).rows["person"] == 1
+
+
+def test_what_another_version_received_is_told(tmp_path: Path) -> None:
+    database = f"duckdb:///{tmp_path / 'o.duckdb'}"
+    source = Source("S", export(tmp_path / "in"))
+    build([source], database=database, settings=Settings(key="k"))
+    (file,) = tmp_path.glob("o.duckdb.landed/*/deleted.parquet")
+    pl.DataFrame({"other": [1]}).write_parquet(file)
+    with pytest.raises(CdmError, match="another version of blina"):
+        build([source], database=database, settings=Settings(key="k"))
 
 
 def test_what_was_rejected_is_told_in_its_night_and_remembered(tmp_path: Path) -> None:
