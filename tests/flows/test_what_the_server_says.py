@@ -91,6 +91,18 @@ def test_another_key_is_refused_before_ids_are_mixed(tmp_path: Path) -> None:
     assert build([source], database=database, settings=Settings(key="two")).rows["person"] == 1
 
 
+def test_who_withdraws_is_not_looked_for_with_another_key(tmp_path: Path) -> None:
+    """All ids would change, and who withdrew before would be back."""
+    database = f"duckdb:///{tmp_path / 'o.duckdb'}"
+    build([Source("S", export(tmp_path / "in"))], database=database, settings=Settings(key="one"))
+    (tmp_path / "list").write_text("S\ta\n")
+    before = (tmp_path / "o.duckdb").read_bytes()
+    ended = blina("withdraw", "--list", tmp_path / "list", "--db", database, BLINA_KEY="two")
+    assert (ended.code, "another key" in ended.err) == (10, True), ended.err
+    assert (tmp_path / "o.duckdb").read_bytes() == before
+    assert not (tmp_path / "o.duckdb.withdrawn").exists()
+
+
 def test_what_another_version_received_is_told(tmp_path: Path) -> None:
     database = f"duckdb:///{tmp_path / 'o.duckdb'}"
     source = Source("S", export(tmp_path / "in"))
