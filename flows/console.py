@@ -19,7 +19,8 @@ def speak_utf8() -> None:
 
     FHIR, DuckDB and the messages are UTF-8: in such a locale names of files would be misread and words not be written.
     """
-    of_another = {sys.getfilesystemencoding(), (sys.stdout.encoding or "").lower()} != {"utf-8"}
+    shown = getattr(sys.stdout, "encoding", None) or "utf-8"  # None: there is no stdout
+    of_another = {sys.getfilesystemencoding(), shown.lower()} != {"utf-8"}
     if of_another and not sys.flags.utf8_mode:
         kept = {name: value for name, value in os.environ.items() if name != "PYTHONIOENCODING"}
         os.execve(sys.executable, [sys.executable, "-X", "utf8", *sys.orig_argv[1:]], kept)  # noqa: S606  this command
