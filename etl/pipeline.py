@@ -19,6 +19,7 @@ from pathlib import Path
 import duckdb
 import polars as pl
 
+from etl.beginning import existing_folder, files_not_known, received_earlier, refuse_another_key, reject_writer
 from etl.build_report import (
     COUNT_COLUMNS,
     BuildReport,
@@ -28,12 +29,12 @@ from etl.build_report import (
     sums,
     unmapped_codes,
 )
-from etl.errors import CdmError, SettingsError
+from etl.errors import SettingsError
 from etl.ground import MORE_ROOM, Ground, prepared_ground
-from etl.increment import ENGINE, Basis, Inputs, compute_changes, why_not
+from etl.increment import ENGINE, KEY_MARK, Basis, Inputs, compute_changes, key_mark, why_not
 from etl.landing import Landed, Limits, Reject, RejectWriter, Source, Workers, land
 from etl.landing.leaving import find_leaving, without
-from etl.landing.received import Received, forget, keep, open_received, sites_received
+from etl.landing.received import Received, forget, keep, sites_received
 from etl.landing.withdrawn import read_withdrawn
 from etl.mapping.language import Mappings, load_mappings
 from etl.settings import Settings
@@ -100,17 +101,19 @@ def build(
     sites = tuple(sorted({*(source.site for source in sources), *earlier_sites}))
     with Workers(workers if cluster is None else 1) as crew:
         with clock("check mappings"):
-            rules = load_mappings(mappings or default_mappings(), settings.policies)
+            rules = load_mappings(existing_folder(mappings) or default_mappings(), settings.policies)
             stages = compile_mappings(rules, sites)
         with (
             open_store(database, run_id=run_id) as store,
             work_folder(home) as folder,
-            RejectWriter(rejects or folder / "rejects", settings.key) as writer,
+            reject_writer(rejects or folder / "rejects", settings.key) as writer,
         ):
             with clock("find new files"):
-                earlier = _received_earlier(store, home, anew=anew)
+                if not anew:
+                    refuse_another_key(store, home, settings.key)
+                earlier = received_earlier(store, home, anew=anew)
                 before = earlier.forgotten() if anew else earlier
-                new, left_aside = before.unknown(sources)
+                new, left_aside = files_not_known(before, sources)
             # Before anything is read: a fault of the vocabulary or of a mapping's ids is told at once.
             prepare = partial(prepared_ground, folder, home, rules, sites, vocabulary, clock, workers)
             with prepare() as ground:
@@ -187,7 +190,8 @@ class _Job(_Given):
 
     def run(self, received: str, computed: str, until: date) -> Run:
         """The run as the ledger remembers it; the next one reads there on what it may build."""
-        basis = self.basis.as_dict() | {"data_until": until.isoformat()}
+        key = {KEY_MARK: key_mark(self.settings.key)}
+        basis = self.basis.as_dict() | {"data_until": until.isoformat()} | key
         told = {"received": received, "computed": computed, "basis": basis}
         return Run(
             self.basis.software_version, self.rules.sha, self.basis.settings_sha, self.release.version,
@@ -250,26 +254,6 @@ def _has_vocabulary(job: _Job) -> bool:
         then = job.store.last_basis()
         there = job.store.rows("SELECT count(*) FROM cdm.concept")[0][0] > 0
     return bool(there and then and then["vocabulary_sha"] == job.basis.vocabulary_sha)
-
-
-def _received_earlier(store: Store, home: Home, *, anew: bool) -> Received:
-    """What the runs landed that committed and still count.
-
-    Raises CdmError when some of it is lost, unless all begins `anew`: the database would silently shrink to what is
-    there.
-    """
-    with store.reading():
-        committed = store.run_ids()
-        needed = {row[0] for row in store.rows("SELECT DISTINCT first_run FROM ledger.file")} & committed
-    earlier = open_received(home.landed, committed)
-    lost = needed - {run.name for run in earlier.runs}
-    if lost and not anew:
-        raise CdmError(
-            f"{earlier.folder}: what {len(lost)} of {len(needed)} earlier runs received is missing, "
-            "though the database was built from it; bring the folder back from a backup, or begin anew (--anew) "
-            "from all files"
-        )
-    return earlier
 
 
 def _without_the_withdrawn(fresh: Landed, home: Home, settings: Settings) -> Landed:

@@ -19,6 +19,7 @@ import polars as pl
 from sqlalchemy import Table
 
 import etl.cdm
+from etl.beginning import refuse_another_key
 from etl.certificate import Certificate, unfinished
 from etl.errors import CdmError, UsageError, VocabularyError
 from etl.landing.leaving import Leaving, find_leaving, frames_without, without
@@ -66,6 +67,7 @@ def withdraw(
     with _releases_locked(releases):
         with open_store(database, run_id=run_id) as store, _private_folder(home) as folder:
             progress(STEPS[0])
+            refuse_another_key(store, home, settings.key)
             _refuse_other_vocabulary(database, vocabulary)
             withdrawn = read_withdrawn(home.withdrawn).plus(own, own)
             if not withdrawn.patients:

@@ -31,12 +31,17 @@ def build_database(
         instance = find_instance(
             [Path(path) for path in paths], site=site, settings=Path(settings) if settings else None, database=database
         )
+        for note in instance.notes:
+            get_run_logger().info(note)
         report = build(
             instance.sources, database=database, settings=instance.settings,
             vocabulary=[Path(folder) for folder in vocabulary], rejects=Path(rejects) if rejects else None,
             workers=workers, progress=get_run_logger().info,
         )  # fmt: skip
-    return {"run_id": report.run_id, "totals": report.totals, "rows": report.rows, "seconds": report.seconds}
+    return {
+        "run_id": report.run_id, "totals": report.totals, "rejected_now": report.rejected_now, "rows": report.rows,
+        "seconds": report.seconds,
+    }  # fmt: skip
 
 
 @task(cache_policy=NO_CACHE, persist_result=False, retries=0, log_prints=False)
@@ -70,7 +75,7 @@ def build_cdm(
 ) -> dict[str, Any]:
     """Builds the OMOP CDM from FHIR and checks it; gives back counts.
 
-    Fails after the data are committed and checked when something was rejected, unless `accept_rejects`.
+    Fails after the data are committed and checked when something of this run was rejected, unless `accept_rejects`.
     """
     log = get_run_logger()
     built = build_database(paths, database, settings, site, vocabulary or [], rejects, workers)
@@ -78,9 +83,10 @@ def build_cdm(
     log.info("run %s: %s", built["run_id"], ", ".join(f"{n} {outcome}" for outcome, n in totals.items()))
     checks = check_database(database, reports, built["run_id"])
     log.info("quality: %s", ", ".join(f"{n} {status}" for status, n in checks.items()))
-    if totals["rejected"] and not accept_rejects:
+    rejected = built["rejected_now"]
+    if rejected and not accept_rejects:
         with shielded():
             from etl.errors import SourceError
 
-            raise SourceError(f"{totals['rejected']} resources or files were rejected; everything else is loaded")
+            raise SourceError(f"{rejected} resources or files were rejected; everything else is loaded")
     return {**built, "checks": checks}

@@ -12,7 +12,7 @@ import typer
 
 from etl.errors import BlinaError, SourceError
 from flows import cli_mappings, cli_store, cli_study, data_manager
-from flows.console import explain, progress, say, show, show_json
+from flows.console import explain, progress, say, show, show_json, speak_utf8
 from flows.options import Database, Json, LandedFolder
 from flows.stopping import Stopped, stoppable
 
@@ -141,6 +141,8 @@ def version() -> None:
 
 def main(arguments: list[str] | None = None) -> None:
     """Runs the command line and ends the process with the exit code of `etl.errors`."""
+    if arguments is None:
+        speak_utf8()
     given = sys.argv[1:] if arguments is None else arguments
     with stoppable() as stop:
         try:

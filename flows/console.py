@@ -1,6 +1,7 @@
 """What the command line shows: progress on stderr, one result on stdout, errors without a patient's value."""
 
 import json
+import os
 import sys
 import traceback
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -11,6 +12,18 @@ from typing import Any
 from etl.errors import BlinaError
 
 Progress = Callable[[str], None]
+
+
+def speak_utf8() -> None:
+    """Starts this process again in Python's UTF-8 mode where the locale is of another encoding.
+
+    FHIR, DuckDB and the messages are UTF-8: in such a locale names of files would be misread and words not be written.
+    """
+    shown = getattr(sys.stdout, "encoding", None) or "utf-8"  # None: there is no stdout
+    of_another = {sys.getfilesystemencoding(), shown.lower()} != {"utf-8"}
+    if of_another and not sys.flags.utf8_mode:
+        kept = {name: value for name, value in os.environ.items() if name != "PYTHONIOENCODING"}
+        os.execve(sys.executable, [sys.executable, "-X", "utf8", *sys.orig_argv[1:]], kept)  # noqa: S606  this command
 
 
 def say(text: str) -> None:

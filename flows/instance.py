@@ -2,13 +2,14 @@
 
 import os
 import secrets
+import shlex
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 from etl.errors import SettingsError, SourceError, UsageError, did_you_mean
 from etl.landing.files import Source, find_files
-from etl.settings import KEY_VARIABLE, Settings, load_settings
+from etl.settings import KEY_VARIABLE, Settings, load_settings, site_name_fault
 from etl.store import home_of
 
 SETTINGS_FILE = "blina.yaml"
@@ -34,20 +35,22 @@ def find_instance(
     Sites: with `site` all paths are its; a folder that holds the sites' folders means all of them; a path inside a
     site's folder is that site's. Raises SourceError, SettingsError, UsageError.
     """
+    if site is not None and (wrong := site_name_fault(site)):
+        raise UsageError(f"--site: {wrong}")
     missing = [str(path) for path in paths if not path.exists()]
     if missing:
         raise SourceError("these paths do not exist", problems=missing)
     file = settings or _beside(paths)
     if file is None:
         sources = _with_files([Source(site or DEFAULT_SITE, path) for path in paths])
+        told = _look_into(sources)
         chosen, notes = _without_file(database, landed)
-        return Instance(chosen, sources, notes)
+        return Instance(chosen, sources, (*notes, *told))
     loaded = _from_file(file, landed)
     if site is not None and loaded.sites and site not in loaded.sites:
         raise SettingsError(f"{file}: knows no site {site!r}{did_you_mean(site, list(loaded.sites))}")
-    notes = (f"settings: {file}",)
-    found = [source for path in paths for source in _sources(path, site, loaded)]
-    return Instance(loaded, _with_files(found), notes)
+    sources = _with_files([source for path in paths for source in _sources(path, site, loaded)])
+    return Instance(loaded, sources, (f"settings: {file}", *_look_into(sources)))
 
 
 def find_settings(settings: Path | None, database: str, landed: Path | None = None) -> Settings:
@@ -77,6 +80,30 @@ def _with_files(sources: Sequence[Source]) -> tuple[Source, ...]:
         problems = [str(one.path) for one in once]
         raise SourceError("nothing to read here: no .json, .ndjson, .jsonl or .gz file", problems=problems)
     return once
+
+
+def _look_into(sources: Sequence[Source]) -> tuple[str, ...]:
+    """What reading the folders would pass over without a word: linked folders are told, closed ones refused.
+
+    No name below a source is told: hospitals put patients' names there.
+    """
+    notes, closed = [], []
+    for source in sources:
+        faults: list[OSError] = []
+        linked = sum(
+            os.path.islink(os.path.join(folder, name))
+            for folder, names, _ in os.walk(source.path, onerror=faults.append)
+            for name in names
+        )
+        if linked:
+            notes.append(f"{source.path}: {linked:,} linked folders in it are not followed; name them beside it")
+        if faults and source.path.is_dir():
+            closed.append(
+                f"{source.path}: {len(faults):,}; `find {shlex.quote(str(source.path))} ! -readable` lists them"
+            )
+    if closed:
+        raise SourceError("folders that this user may not read", problems=closed)
+    return tuple(notes)
 
 
 def _beside(paths: Sequence[Path]) -> Path | None:

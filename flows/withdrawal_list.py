@@ -29,7 +29,8 @@ def read_list(path: Path) -> list[tuple[str, str]]:
         else:
             found.append((site, one))
     if problems:
-        raise UsageError(f"{path}: the list cannot be used; nothing was withdrawn", problems=problems)
+        form = "one line each: site, tab, Patient id; or a CSV with the columns site and id"
+        raise UsageError(f"{path}: the list cannot be used ({form}); nothing was withdrawn", problems=problems)
     if not found:
         raise UsageError(f"{path}: the list is empty")
     return list(dict.fromkeys(found))

@@ -78,7 +78,10 @@ def _closing(report: BuildReport) -> str:
     if report.unresolved_references:
         n = sum(report.unresolved_references.values())
         lines.append(f"{n:,} references lead to nothing that was read; the rows are there without the link")
-    if rejected := report.totals["rejected"]:
+    rejected, before = report.rejected_now, report.totals["rejected"] - report.rejected_now
+    if rejected:
         where = f": see {report.rejects / 'rejects.ndjson'}" if report.rejects else "; --rejects DIR keeps the list"
         lines.append(f"{rejected:,} resources or files were REJECTED{where}. Everything else is loaded.")
+    if before > 0:
+        lines.append(f"{before:,} of earlier runs stay rejected (the table above has the reasons)")
     return "\n".join(lines)

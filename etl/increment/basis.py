@@ -1,5 +1,6 @@
 """On what a database stands: an increment may only add to a run that stood on the same."""
 
+import hashlib
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
@@ -8,6 +9,15 @@ import duckdb
 
 ENGINE = f"duckdb {duckdb.__version__}, keys 2"
 """What the keys of the lineage were made with: DuckDB's hash, and (the number) of what."""
+
+
+KEY_MARK = "key_mark"
+"""Where a run's basis keeps the mark of the key that made its ids."""
+
+
+def key_mark(key: str) -> str:
+    """A text by which a key is known again; slow to make, so that a poor key is not guessed from it."""
+    return hashlib.pbkdf2_hmac("sha256", key.encode(), b"blina: is it this key?", 100_000, 16).hex()
 
 
 @dataclass(frozen=True)

@@ -63,6 +63,7 @@ def backup(database: str, file: Path, folders: Mapping[str, Path] | None = None)
                 for name, path in members.items():
                     stored = zipfile.ZIP_STORED if name.startswith("tables/") else zipfile.ZIP_DEFLATED
                     archive.write(path, name, stored)
+            whole.chmod(0o600)  # it holds what was received
             steps.reached("backup: file written")
             disk.move_in(whole, file)
     steps.reached("backup: moved in")

@@ -347,7 +347,7 @@ def _translated(path: Path) -> Iterator[None]:
     except (duckdb.IOException, duckdb.ProgrammingError) as error:
         raise CdmError(f"{path}: {str(error).splitlines()[0]}") from None
     except duckdb.Error as error:
-        raise CdmError(f"{path}: the database refused the rows ({type(error).__name__}); nothing was written") from None
+        raise CdmError(f"{path}: the database refused the rows ({disk.reason(error)}); nothing was written") from None
 
 
 def _lock_holder(error: duckdb.IOException) -> str:

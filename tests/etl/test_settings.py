@@ -58,6 +58,51 @@ def test_what_is_no_mapping_is_refused_or_empty(tmp_path: Path, text: str) -> No
         load_settings(_write(tmp_path, text))
 
 
+SITE_A = "instance: {key: secret}\nsites:\n  A: "
+
+
+@pytest.mark.parametrize(
+    ("text", "told"),
+    [
+        ("instance: [a]", "instance: must be a mapping"),
+        ("instance: hospital", "instance: must be a mapping"),
+        ("sites: [A, B]", "sites: must be a mapping"),
+        ("policies: [notes]", "policies: must be a mapping"),
+        ("instance: {name: [a]}", "instance.name: must be a text"),
+        ("instance: {synthetic: 'no'}", "instance.synthetic: must be true or false"),
+        ("data_lock: 2025-01-31 10:00:00", "data_lock: must be a date"),
+        ("link_persons_by: urn:x", "link_persons_by: must be a list"),
+        ("sites: {NO: {folder: a}}", "in quotes if it is a number or yes/no"),
+        ("sites: {../x: {folder: a}}", "no slash"),
+        (SITE_A + "folder", "sites.A: must be a mapping"),
+        (SITE_A + "{folder: [a, b]}", "sites.A.folder: must be one folder"),
+        (SITE_A + "{time_zone: 8}", "8 is no IANA time zone"),
+        (SITE_A + "{time_zone: Europe}", "'Europe' is no IANA time zone"),
+        (SITE_A + "{time_zone: }", "None is no IANA time zone"),
+        (SITE_A + "{decimal_separator: [1]}", "sites.A.decimal_separator"),
+        (SITE_A + "{folder: a}\n  A: {folder: b}", "sites.A: stands twice (again in line 4)"),
+        (SITE_A + "{folder: a}\n  B: {folder: a}", "lies in, the folder of A"),
+        (SITE_A + "{folder: a/b}\n  B: {folder: a}", "lies in, the folder of B"),
+        ("instance:\n\tkey: x", "blina.yaml:2: not YAML"),
+    ],
+)
+def test_whatever_is_wrong_is_told_with_its_place(text: str, told: str, tmp_path: Path) -> None:
+    with pytest.raises(SettingsError) as raised:
+        load_settings(_write(tmp_path, text))
+    assert told in str(raised.value)
+
+
+def test_another_encoding_is_told(tmp_path: Path) -> None:
+    (tmp_path / "blina.yaml").write_bytes("instance: {name: Süd}".encode("latin-1"))
+    with pytest.raises(SettingsError, match="not UTF-8"):
+        load_settings(tmp_path / "blina.yaml")
+
+
+@pytest.mark.parametrize("name", ["A", "SITE-1", "Klinik Süd", "東京", "3"])
+def test_sites_have_names_of_their_own_language(name: str, tmp_path: Path) -> None:
+    assert list(load_settings(_write(tmp_path, f"sites: {{'{name}': {{folder: a}}}}")).sites) == [name]
+
+
 def test_a_missing_file_is_named(tmp_path: Path) -> None:
     with pytest.raises(SettingsError, match=r"nothing\.yaml"):
         load_settings(tmp_path / "nothing.yaml")

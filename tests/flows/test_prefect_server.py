@@ -22,7 +22,7 @@ pytestmark = [pytest.mark.server, pytest.mark.timeout(240)]
 
 RUN = """
 import flows.quiet
-import json, sys
+import json, pathlib, sys
 from prefect.settings import PREFECT_FLOWS_HEARTBEAT_FREQUENCY, temporary_settings
 from flows.build_cdm import build_cdm
 from flows.run_study import run_study
@@ -35,7 +35,18 @@ with temporary_settings({PREFECT_FLOWS_HEARTBEAT_FREQUENCY: None}):
         build_cdm(paths=[f"{to}/nothing-here"], database=database, reports=to)
     except Exception as error:
         failure = f"{type(error).__name__}: {error}"
-print(json.dumps({"built": built, "done": done, "failure": failure}))
+    torn = pathlib.Path(to, "torn.json")
+    torn.write_text('{"resourceType": "Patient", "id": "')
+    nights = []
+    for _ in range(2):
+        try:
+            nights.append(build_cdm(
+                paths=[f"{sample}/site4", str(torn)], database=f"duckdb:///{to}/torn.duckdb", reports=f"{to}/torn",
+                settings=f"{sample}/blina.yaml", site="SITE4",
+            )["totals"]["rejected"])
+        except Exception as error:
+            nights.append(str(error))
+print(json.dumps({"built": built, "done": done, "failure": failure, "nights": nights}))
 """
 
 
@@ -117,7 +128,14 @@ def test_both_flows_run_and_give_back_counts(server: Server, answer: dict[str, A
     assert answer["built"]["rows"]["person"] == 105
     assert answer["done"]["courses"] == 125
     states = {(run["name"], run["state_type"]) for run in server.post("flow_runs/filter")}
-    assert sorted(state for _, state in states) == ["COMPLETED", "COMPLETED", "FAILED"]
+    assert sorted(state for _, state in states) == ["COMPLETED", "COMPLETED", "COMPLETED", "FAILED", "FAILED"]
+
+
+def test_a_night_fails_for_what_it_rejected_itself(answer: dict[str, Any]) -> None:
+    """What was rejected once would else turn every later night red, and nobody would look any more."""
+    first, second = answer["nights"]
+    assert "(exit code 12): 1 resources or files were rejected" in first
+    assert second == 1
 
 
 def test_only_a_lock_is_worth_waiting_for(server: Server) -> None:
