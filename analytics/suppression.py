@@ -18,6 +18,7 @@ from itertools import groupby
 
 import polars as pl
 
+from analytics.linked_counts import also_hidden
 from analytics.small_counts import RULES, Row, Rule, neighbours, sensitive, small
 from analytics.statistics.safety import AS_RECORDED
 from analytics.statistics.survival import ALL_STRATA
@@ -36,9 +37,12 @@ SINGLE_VALUES = (
 TIMES = ("risk_table", "survival_at")
 """Rows in time: a step of fewer than the minimum from the last row shown would give that step away."""
 OVERALL = ("overall_curves", "overall_risk_table")
-WITHHELD = ("published_vs_computed", "derived_vs_computed", "site_prediction", *OVERALL, *CONTAINS_INDIVIDUALS)
-"""Left out of a suppressed release: texts that repeat counts of other tables; the curve of all strata together, from
-which a hidden stratum could be worked out; rows of single persons."""
+WITHHELD = (
+    "published_vs_computed", "derived_vs_computed", "site_prediction", "site_balance", *OVERALL, *CONTAINS_INDIVIDUALS,
+)  # fmt: skip
+"""Left out of a suppressed release: texts that repeat counts of other tables; differences between each two sites, from
+which each site's shares could be worked out; the curve of all strata together, from which a hidden stratum could be
+worked out; rows of single persons."""
 
 
 def suppress(tables: Mapping[str, pl.DataFrame], min_cell_count: int) -> dict[str, pl.DataFrame]:
@@ -55,23 +59,54 @@ def suppress(tables: Mapping[str, pl.DataFrame], min_cell_count: int) -> dict[st
     if unknown:
         raise StudyError("tables without a rule for small counts", problems=unknown)
     rows_of = {name: table.to_dicts() for name, table in tables.items() if name not in WITHHELD}
+    if "safety" in rows_of:
+        # the recorded grades by system add up to those of all CRS: a hidden one could be worked out
+        rows_of["safety"] = [row for row in rows_of["safety"] if not row["event"].endswith(AS_RECORDED)]
     secret = Secrets.of(rows_of, min_cell_count)
+    hidden = _all_hidden(rows_of, secret, min_cell_count)
     released: dict[str, pl.DataFrame] = {}
     for name, rows in rows_of.items():
         if name in CURVES:
             open_ones = [row for row in rows if row["stratum"] not in secret.strata]
             rows = _thinned(open_ones, CURVES[name], min_cell_count)
         elif name in RULES:
-            more = secret.places(name, rows)
-            if name == "safety":
-                # the recorded grades by system add up to those of all CRS: a hidden one could be worked out
-                rows = [row for row in rows if not row["event"].endswith(AS_RECORDED)]
-                more = secret.places(name, rows)
-            if name == "sensitivity":
-                more |= _near_primary(rows, min_cell_count)
-            rows = _hidden(rows, RULES[name], SCHEMAS[name], min_cell_count, more)
+            rows = _cleaned(rows, RULES[name], SCHEMAS[name], hidden[name])
         released[name] = pl.DataFrame(rows, schema=SCHEMAS[name], orient="row")
     return released
+
+
+def _all_hidden(rows_of: Mapping[str, list[Row]], secret: "Secrets", minimum: int) -> dict[str, set[int]]:
+    """The places of the rows to hide, by table: by each table's own rule, then by what adds up, then by estimates."""
+    hidden: dict[str, set[int]] = {}
+    for name, rows in rows_of.items():
+        if name in RULES:
+            more = secret.places(name, rows) | (_near_primary(rows, minimum) if name == "sensitivity" else set())
+            hidden[name] = _hidden(rows, RULES[name], minimum, more)
+    hidden = also_hidden(rows_of, hidden, minimum)
+    for name, places in _telling_estimates(rows_of, hidden).items():
+        hidden[name] |= places
+    return hidden
+
+
+def _telling_estimates(rows_of: Mapping[str, list[Row]], hidden: Mapping[str, set[int]]) -> dict[str, set[int]]:
+    """Rows from whose P value or odds ratio, with the totals, the four counts behind a hidden factor can be found.
+
+    Odds ratios by site rest on counts that no table shows: with several sites all of them go.
+    """
+    factors = {row["factor"] for i, row in enumerate(rows_of.get("predictors", ())) if i in hidden["predictors"]}
+    sites = {row["level"] for row in rows_of.get("baseline", ()) if row["variable"] == "site"}
+    models = {
+        i
+        for i, row in enumerate(rows_of.get("models", ()))
+        if (row["model"] == "firth_logistic_site" and (len(sites) > 1 or row["term"] in factors))
+        or (row["model"] == "random_effects" and row["outcome"] == "non-response, OR" and row["term"] in factors)
+    }
+    tests = {
+        i
+        for i, row in enumerate(rows_of.get("sensitivity", ()))
+        if str(row["quantity"]).startswith("Fisher P ") and row["quantity"].removeprefix("Fisher P ") in factors
+    }
+    return {name: places for name, places in (("models", models), ("sensitivity", tests)) if name in rows_of}
 
 
 def _small_strata(rows: Sequence[Row], minimum: int) -> frozenset[str]:
@@ -190,10 +225,12 @@ def _beside(
     return more
 
 
-def _hidden(rows: list[Row], rule: Rule, schema: Mapping[str, pl.DataType], minimum: int, more: set[int]) -> list[Row]:
+def _hidden(rows: list[Row], rule: Rule, minimum: int, more: set[int]) -> set[int]:
     hide = more | {i for i, row in enumerate(rows) if sensitive(row, rule, minimum)}
-    if rule.partition is not None:
-        hide |= neighbours(rows, rule, hide)
+    return hide if rule.partition is None else hide | neighbours(rows, rule, hide)
+
+
+def _cleaned(rows: list[Row], rule: Rule, schema: Mapping[str, pl.DataType], hide: set[int]) -> list[Row]:
     numbers = [n for n, kind in schema.items() if kind in (REAL, WHOLE) and n not in rule.keep]
     done = []
     for i, row in enumerate(rows):
