@@ -48,7 +48,8 @@ worked out; rows of single persons."""
 def suppress(tables: Mapping[str, pl.DataFrame], min_cell_count: int) -> dict[str, pl.DataFrame]:
     """The tables fit for release with no count from 1 to `min_cell_count` − 1; with 0 or 1 they come back unchanged.
 
-    Raises StudyError for a negative minimum or a table without a rule: nothing leaves because it was forgotten.
+    Raises StudyError for a negative minimum, a table without a rule (nothing leaves because it was forgotten), and a
+    study of fewer children than the minimum: even a 0 says something of each of them.
     """
     if min_cell_count < 0:
         raise StudyError("min_cell_count must not be negative")
@@ -59,6 +60,8 @@ def suppress(tables: Mapping[str, pl.DataFrame], min_cell_count: int) -> dict[st
     if unknown:
         raise StudyError("tables without a rule for small counts", problems=unknown)
     rows_of = {name: table.to_dicts() for name, table in tables.items() if name not in WITHHELD}
+    if any(row["step"] == "FAS" and small(row["n"], min_cell_count) for row in rows_of.get("attrition", ())):
+        raise StudyError(f"the study has fewer than {min_cell_count} children: nothing of it can be released")
     if "safety" in rows_of:
         # the recorded grades by system add up to those of all CRS: a hidden one could be worked out
         rows_of["safety"] = [row for row in rows_of["safety"] if not row["event"].endswith(AS_RECORDED)]
@@ -91,7 +94,8 @@ def _all_hidden(rows_of: Mapping[str, list[Row]], secret: "Secrets", minimum: in
 def _telling_estimates(rows_of: Mapping[str, list[Row]], hidden: Mapping[str, set[int]]) -> dict[str, set[int]]:
     """Rows from whose P value or odds ratio, with the totals, the four counts behind a hidden factor can be found.
 
-    Odds ratios by site rest on counts that no table shows: with several sites all of them go.
+    Odds ratios by site rest on counts that no table shows: with several sites all of them go. The rate of an event goes
+    with its count by course: the days of infusion behind it tell of how many courses it is known.
     """
     factors = {row["factor"] for i, row in enumerate(rows_of.get("predictors", ())) if i in hidden["predictors"]}
     sites = {row["level"] for row in rows_of.get("baseline", ()) if row["variable"] == "site"}
@@ -106,7 +110,14 @@ def _telling_estimates(rows_of: Mapping[str, list[Row]], hidden: Mapping[str, se
         for i, row in enumerate(rows_of.get("sensitivity", ()))
         if str(row["quantity"]).startswith("Fisher P ") and row["quantity"].removeprefix("Fisher P ") in factors
     }
-    return {name: places for name, places in (("models", models), ("sensitivity", tests)) if name in rows_of}
+    courses = {
+        (row["event"], row["grade"])
+        for i, row in enumerate(rows_of.get("safety", ()))
+        if i in hidden["safety"] and row["unit_of_analysis"] == "course"
+    }
+    rates = {i for i, row in enumerate(rows_of.get("rates", ())) if (row["event"], row["grade"]) in courses}
+    found = (("models", models), ("sensitivity", tests), ("rates", rates))
+    return {name: places for name, places in found if name in rows_of}
 
 
 def _small_strata(rows: Sequence[Row], minimum: int) -> frozenset[str]:

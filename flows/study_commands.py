@@ -22,13 +22,21 @@ def compare(
     b: Annotated[str, typer.Argument(help="The study to lay beside it.")],
     db: Database,
     out: Annotated[Path | None, typer.Option(help="Folder for compare.csv, compare.parquet and compare.html.")] = None,
+    settings: Annotated[
+        Path | None,
+        typer.Option(help="Settings, as given to `blina study run`: data lock, time zones, decimal separators."),
+    ] = None,
     everything: Annotated[bool, typer.Option("--everything", help="Also show what does not differ.")] = False,
     as_json: Json = False,
 ) -> None:
     """What a changed definition does to attrition and to every estimate; only what differs is shown."""
     from analytics import compare_studies, load_study, open_cdm
+    from etl.settings import load_settings
 
     studies = load_study(a), load_study(b)
+    if settings is not None:
+        instance = load_settings(settings)
+        studies = studies[0].for_settings(instance), studies[1].for_settings(instance)
     with open_cdm(db) as cdm:
         found = compare_studies(cdm, *studies, everything=everything)
     if out is not None:

@@ -268,6 +268,21 @@ def test_a_hidden_step_of_the_attrition_cannot_be_subtracted() -> None:
     assert shown["n"][:1].is_null().all() or shown["n"][2] is None or shown["excluded"][2] is None
 
 
+def test_nothing_of_a_study_of_few_children_is_released() -> None:
+    rows = [{"step": "FAS", "unit": "patient", "n": 3, "excluded": 0}]
+    with pytest.raises(StudyError, match="fewer than 5 children"):
+        suppress({"attrition": tidy("attrition", rows)}, 5)
+
+
+def test_the_rate_of_an_event_known_of_few_courses_goes_with_its_count() -> None:
+    head = {"event": "ICANS", "unit_of_analysis": "course", "n": 0}
+    grades = [head | {"grade": grade, "denominator": 2} for grade in (*"012345", "any (>= 1)", ">= 3")]
+    missing = head | {"grade": "missing", "n": 58, "denominator": 60}
+    rate = {"event": "ICANS", "grade": ">= 3", "events": 0, "infusion_days": 56.0, "rate_per_100_days": 0.0}
+    shown = suppress({"safety": tidy("safety", [*grades, missing]), "rates": tidy("rates", [rate])}, 5)
+    assert shown["rates"]["infusion_days"].to_list() == [None]
+
+
 def test_a_missing_grade_cannot_be_taken_from_the_denominators() -> None:
     counts = {"0": 20, "1": 12, "2": 6, "3": 0, "4": 0, "5": 0, "any (>= 1)": 18, ">= 3": 0, "missing": 2}
     head = {"event": "CRS", "unit_of_analysis": "course"}
