@@ -106,6 +106,20 @@ class Study:
             values["mrd_parse.decimal_separator"] = {"default": ".", "sites": commas}
         return self.varied(values)
 
+    def as_recorded(self, settings: pl.DataFrame) -> "Study":
+        """The study with the versions and values of a `settings_table` that a run left (`results.study_parameter`).
+
+        Parameters that this version of the study does not have are left out, so that `param_hash` tells.
+        """
+        parameters = dict(self.parameters)
+        for name, number, text in settings.select("name", "version", "value").iter_rows():
+            if name in parameters:
+                value = json.loads(text)
+                if name == "data_lock" and value.get("date"):
+                    value["date"] = date.fromisoformat(value["date"])
+                parameters[name] = replace(parameters[name], version=int(number), value=value)
+        return replace(self, parameters=parameters)
+
     @property
     def param_hash(self) -> str:
         """Sixteen hex digits that change with every value, version or concept set member."""

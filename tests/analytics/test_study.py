@@ -157,3 +157,13 @@ def test_what_a_study_says_of_lock_and_zone_goes_before_the_settings(tmp_path):
     settings = Settings(data_lock=date(2024, 1, 1), sites=sites)
     assert own.for_settings(settings).get("data_lock.date") == date(2022, 6, 30)
     assert own.for_settings(settings).get("time_zone.sites") == {"A": "Europe/Berlin", "B": "Asia/Shanghai"}
+
+
+def test_the_definitions_that_a_run_left_are_read_back(tmp_path):
+    lock = {"value": {"date": date(2022, 6, 30)}, "why": "a test"}
+    own = load_study(
+        extension(tmp_path, {"data_lock": lock, "gap_new_course_d": {"value": 14, "version": 2, "why": "x"}})
+    )
+    again = load_study().as_recorded(own.settings_table())
+    assert again.param_hash == own.param_hash
+    assert again.get("data_lock.date") == date(2022, 6, 30)
