@@ -14,6 +14,7 @@ from itertools import pairwise
 from analytics.small_counts import RULES, Row, small
 from analytics.statistics.proportions import ALL_SITES
 from analytics.statistics.safety import AS_RECORDED
+from analytics.statistics.survival import ALL_STRATA
 
 Cell = tuple[str, int, str]
 """Table, place of the row, column. A table named `NOWHERE` holds what no table shows, such as a difference of two."""
@@ -221,7 +222,9 @@ def _survival(sums: Sums) -> None:
         of = [("survival_summary", i, "events")]
         for j, other in enumerate(sums.tables.get("survival_at", ())):
             if (other["endpoint"], other["stratum"]) == (row["endpoint"], row["stratum"]):
-                sums.apart(of, [("survival_at", j, "events")])
+                sums.apart([("survival_at", j, "events")], of)
+        if row["stratum"] == ALL_STRATA:
+            sums.known(*of)  # tests and models say it, too
         for column in ("n", "events"):
             for cell in sums.find("sensitivity", column, analysis_id="primary", **same):
                 sums.equal([cell], [("survival_summary", i, column)])

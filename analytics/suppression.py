@@ -94,11 +94,17 @@ def _all_hidden(rows_of: Mapping[str, list[Row]], secret: "Secrets", minimum: in
 def _telling_estimates(rows_of: Mapping[str, list[Row]], hidden: Mapping[str, set[int]]) -> dict[str, set[int]]:
     """Rows from whose P value or odds ratio, with the totals, the four counts behind a hidden factor can be found.
 
-    Odds ratios by site rest on counts that no table shows: with several sites all of them go. The rate of an event goes
-    with its count by course: the days of infusion behind it tell of how many courses it is known.
+    Odds ratios by site rest on counts that no table shows: with several sites all of them go. A survival that is hidden
+    on its day is hidden in the sensitivity table, where it would tell the events up to that day. The rate of an event
+    goes with its count by course: the days of infusion behind it tell of how many courses it is known.
     """
     factors = {row["factor"] for i, row in enumerate(rows_of.get("predictors", ())) if i in hidden["predictors"]}
     sites = {row["level"] for row in rows_of.get("baseline", ()) if row["variable"] == "site"}
+    survival = {
+        (row["endpoint"], row["stratum"], row["survival"])
+        for i, row in enumerate(rows_of.get("survival_at", ()))
+        if i in hidden["survival_at"]
+    }
     models = {
         i
         for i, row in enumerate(rows_of.get("models", ()))
@@ -108,7 +114,8 @@ def _telling_estimates(rows_of: Mapping[str, list[Row]], hidden: Mapping[str, se
     tests = {
         i
         for i, row in enumerate(rows_of.get("sensitivity", ()))
-        if str(row["quantity"]).startswith("Fisher P ") and row["quantity"].removeprefix("Fisher P ") in factors
+        if (str(row["quantity"]).startswith("Fisher P ") and row["quantity"].removeprefix("Fisher P ") in factors)
+        or (row["endpoint"], row["stratum"], row["estimate"]) in survival
     }
     courses = {
         (row["event"], row["grade"])

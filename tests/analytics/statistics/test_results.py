@@ -256,6 +256,19 @@ def test_p_values_and_odds_ratios_of_hidden_factors_are_not_released(released: T
     assert by_site["estimate"].null_count() == by_site.height
 
 
+def test_few_events_after_a_fixed_day_are_not_what_is_left_of_all_events(released: Tables, everything: Tables) -> None:
+    log_rank = released["tests"].filter((pl.col("test") == "log-rank") & pl.col("events").is_not_null())
+    for comparison, events in log_rank.select("comparison", "events").iter_rows():
+        shown = released["survival_at"].filter(
+            (pl.col("endpoint") == comparison.partition(":")[0]) & (pl.col("stratum") == "all")
+        )
+        assert not (events - shown["events"].drop_nulls()).is_between(1, 4).any(), comparison
+    hidden = everything["survival_at"].filter(released["survival_at"]["events"].is_null())
+    same = hidden.select("endpoint", "stratum", estimate="survival")
+    again = released["sensitivity"].drop_nulls("estimate").join(same, on=["endpoint", "stratum", "estimate"])
+    assert again.is_empty()
+
+
 def test_differences_between_sites_are_withheld(released: Tables, everything: Tables) -> None:
     assert "site_balance" in everything
     assert "site_balance" not in released
