@@ -116,8 +116,9 @@ def _paired_row(analyte: str, matched: pl.DataFrame, parameters: StatisticsParam
     row |= _spread("pre_", before) | _spread("post_", after)
     shift, low, high = hodges_lehmann(differences, parameters.confidence)
     reached = limits_reached(n, parameters.confidence)
-    low, high = (low, high) if reached else (None, None)
-    row |= {"median_difference": float(np.median(differences)), "shift": shift, "shift_lower": low, "shift_upper": high}
+    row |= {"median_difference": float(np.median(differences)), "shift": shift}
+    if reached:
+        row |= {"shift_lower": low, "shift_upper": high}
     ratio = log_ratio(before, after, parameters.confidence)
     if ratio is not None:
         row |= {"ratio": ratio[0], "ratio_lower": ratio[1], "ratio_upper": ratio[2]}
