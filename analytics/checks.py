@@ -110,7 +110,10 @@ def _content(cdm: Cdm, sets: ConceptSets, study: Study) -> list[_Line]:
     drug = _in(sets, ("drug_concept_id", "drug_source_concept_id"), "CS_BLINATUMOMAB")
     types = number_list(study.get("exposure_type.administration_type_concept_ids"))
     bags = cdm.count("drug_exposure", where=f"({drug}) AND drug_type_concept_id IN ({types})")
-    orders = cdm.count("drug_exposure", where=f"({drug}) AND drug_type_concept_id NOT IN ({types})")
+    taken = {name: number_list(study.get(f"exposure_type.{name}_type_concept_ids")) for name in ("order", "other")}
+    lesser = ", ".join(taken.values())
+    orders = cdm.count("drug_exposure", where=f"({drug}) AND drug_type_concept_id IN ({lesser})")
+    unread = cdm.count("drug_exposure", where=f"({drug}) AND drug_type_concept_id NOT IN ({types}, {lesser})")
     timed = cdm.count(
         "drug_exposure", "drug_exposure_start_datetime", where=f"({drug}) AND drug_type_concept_id IN ({types})"
     )
@@ -124,6 +127,7 @@ def _content(cdm: Cdm, sets: ConceptSets, study: Study) -> list[_Line]:
     mrd = cdm.count("measurement", where=_in(sets, ("measurement_concept_id",), *study.get("mrd_method.order")))
     return [
         ("bags of blinatumomab", OK if bags else (WARNING if orders else MISSING), bags, _bag_detail(bags, orders)),
+        *([_unread_types(cdm, drug, f"{types}, {lesser}", unread)] if unread else []),
         _share("bags with a time", timed, bags, "courses are cut by days, not hours"),
         _share("bags with a visit", placed, bags, "their site is unknown"),
         ("persons with B-ALL", OK if ball else MISSING, ball, "" if ball else "no condition in CS_BALL"),
@@ -135,7 +139,16 @@ def _content(cdm: Cdm, sets: ConceptSets, study: Study) -> list[_Line]:
 def _bag_detail(bags: int, orders: int) -> str:
     if bags:
         return ""
-    return f"only {orders} orders: exposure by orders, grade B" if orders else "no record of blinatumomab"
+    said = f"only {orders} records that are no administrations (orders, dispenses): exposure by them, grade B"
+    return said if orders else "no record of blinatumomab of a type that the study reads"
+
+
+def _unread_types(cdm: Cdm, drug: str, read: str, n: int) -> _Line:
+    """Records of a type that no list of `exposure_type` names: nobody would notice that they are left out."""
+    where = f"({drug}) AND drug_type_concept_id NOT IN ({read})"
+    found = cdm.read("drug_exposure", ["drug_type_concept_id"], where=where)["drug_type_concept_id"].unique().sort()
+    ids = ", ".join(str(one) for one in found)
+    return "blinatumomab of other types", WARNING, n, f"drug_type_concept_id {ids}: left out; add them to exposure_type"
 
 
 def _share(check: str, n: int, of: int, cost: str) -> _Line:

@@ -1,4 +1,4 @@
-"""Result tables for a manuscript: Word with captions, footnotes and figures, LaTeX or HTML, from the tables only."""
+"""Result tables for a manuscript (Word with captions, footnotes and figures, LaTeX, HTML) or to be shared as CSV."""
 
 import json
 from collections.abc import Mapping
@@ -10,12 +10,12 @@ from great_tables import GT
 
 from analytics.report.meta import ReportMeta
 from analytics.report.word import write_word
-from analytics.results import schema_of
+from analytics.results import schema_of, write_results
 from analytics.statistics.tables import CONTAINS_INDIVIDUALS, REAL, SCHEMAS
 from analytics.suppression import suppress
 from etl.errors import StudyError
 
-FORMS = {"latex": ".tex", "html": ".html", "docx": ".docx"}
+FORMS = {"latex": ".tex", "html": ".html", "docx": ".docx", "csv": ".csv"}
 LEFT_OUT = ("survival_curves", "overall_curves", "cumulative_incidence", "settings", *CONTAINS_INDIVIDUALS)
 """Curves are figures; settings hold patterns that no manuscript prints; rows of single persons stay in the hospital."""
 DIGITS = 4
@@ -58,6 +58,8 @@ def export_tables(
 ) -> list[Path]:
     """Writes one file per table that is not empty (`LEFT_OUT` excepted), or with form docx one document.
 
+    Form csv is what a hospital shares: text files only, curves and settings included, as `write_results` writes them,
+    with the definitions (`settings.csv`) and their hash, the release's minimum and all estimates in one long table.
     Counts below `min_cell_count` are suppressed first. In latex and html columns without any value are dropped and
     numbers have four significant digits. Of synthetic patients every file name and title says so. Gives back the paths.
     Raises StudyError for another form.
@@ -68,6 +70,12 @@ def export_tables(
     released = suppress(tables, min_cell_count)
     prefix = _PREFIX if about.synthetic else ""
     folder.mkdir(parents=True, exist_ok=True)
+    if form == "csv":
+        shared = {name: table for name, table in released.items() if name not in CONTAINS_INDIVIDUALS}
+        name, minimum = about.cdm_name, min_cell_count
+        return write_results(
+            shared, folder, cdm_name=name, min_cell_count=minimum, synthetic=about.synthetic, parquet=False
+        )
     if form == "docx":
         return [write_word(released, about, folder / f"{prefix}study.docx", min_cell_count=min_cell_count)]
     written = []

@@ -219,12 +219,19 @@ def json_schema() -> dict[str, Any]:
 
 
 def write_results(
-    tables: Mapping[str, pl.DataFrame], folder: Path, *, cdm_name: str, min_cell_count: int = 0, synthetic: bool = False
+    tables: Mapping[str, pl.DataFrame],
+    folder: Path,
+    *,
+    cdm_name: str,
+    min_cell_count: int = 0,
+    synthetic: bool = False,
+    parquet: bool = True,
 ) -> list[Path]:
     """Writes <name>.parquet and <name>.csv of every table, summarised_result, results.json and its schema.
 
     The tables are written as given: pass them through `suppress` first where small counts must
-    not leave the hospital, and say its `min_cell_count` here. With `synthetic` every file name starts "synthetic_".
+    not leave the hospital, and say its `min_cell_count` here. Without `parquet` all files are text. With `synthetic`
+    every file name starts "synthetic_".
     Gives back the paths written.
     """
     folder.mkdir(parents=True, exist_ok=True)
@@ -232,10 +239,11 @@ def write_results(
     written: list[Path] = []
     frames = dict(tables) | {"summarised_result": summarised_result(tables, cdm_name, min_cell_count)}
     for name, frame in frames.items():
-        parquet, text = folder / f"{prefix}{name}.parquet", folder / f"{prefix}{name}.csv"
-        frame.write_parquet(parquet)
-        frame.write_csv(text)
-        written += [parquet, text]
+        if parquet:
+            frame.write_parquet(folder / f"{prefix}{name}.parquet")
+            written.append(folder / f"{prefix}{name}.parquet")
+        frame.write_csv(folder / f"{prefix}{name}.csv")
+        written.append(folder / f"{prefix}{name}.csv")
     document = {
         "results_version": RESULTS_VERSION, "cdm_name": cdm_name, "synthetic": synthetic,
         "min_cell_count": min_cell_count, "param_hash": _param_hash(tables),

@@ -77,11 +77,13 @@ class Study:
         return self.parameters[name].key
 
     def varied(self, values: Mapping[str, Any]) -> "Study":
-        """The same study with other values, by the paths of `get`. Raises StudyError for a name that is not there."""
+        """The same study with other values, by the paths of `get`. Raises StudyError for a name or a kind of value."""
         parameters = dict(self.parameters)
         for path, value in values.items():
             self.get(path)
             name, _, part = path.partition(".")
+            if part and (wrong := _wrong_value(parameters[name], part, value)):
+                raise StudyError(f"{self.name}: {wrong}")
             changed = copy.deepcopy(parameters[name].value)
             if part:
                 changed[part] = value
@@ -89,17 +91,34 @@ class Study:
         return replace(self, parameters=parameters)
 
     def for_settings(self, settings: Settings) -> "Study":
-        """The study with the data lock, time zones and decimal separators of this instance's settings (A01)."""
+        """The study with the data lock, time zones and decimal separators of this instance's settings (A01).
+
+        What the study says itself (a data lock, the zone of a site) holds.
+        """
         values: dict[str, Any] = {}
-        if settings.data_lock is not None:
+        if settings.data_lock is not None and self.get("data_lock.date") is None:
             values["data_lock.date"] = settings.data_lock
         zones = {name: site.time_zone for name, site in settings.sites.items()}
         if zones:
-            values["time_zone.sites"] = zones
+            values["time_zone.sites"] = zones | dict(self.get("time_zone.sites"))
         commas = {name: site.decimal_separator for name, site in settings.sites.items()}
         if commas:
             values["mrd_parse.decimal_separator"] = {"default": ".", "sites": commas}
         return self.varied(values)
+
+    def as_recorded(self, settings: pl.DataFrame) -> "Study":
+        """The study with the versions and values of a `settings_table` that a run left (`results.study_parameter`).
+
+        Parameters that this version of the study does not have are left out, so that `param_hash` tells.
+        """
+        parameters = dict(self.parameters)
+        for name, number, text in settings.select("name", "version", "value").iter_rows():
+            if name in parameters:
+                value = json.loads(text)
+                if name == "data_lock" and value.get("date"):
+                    value["date"] = date.fromisoformat(value["date"])
+                parameters[name] = replace(parameters[name], version=int(number), value=value)
+        return replace(self, parameters=parameters)
 
     @property
     def param_hash(self) -> str:
@@ -216,15 +235,53 @@ def _wrong_change(name: str, change: Any, known: Parameter) -> str:
         return f"parameter {name!r} has no parts" if isinstance(change["value"], Mapping) else ""
     if not isinstance(change["value"], Mapping):
         return f"parameter {name!r} has parts: {', '.join(map(str, known.value))}"
-    for part in change["value"]:
+    return _wrong_parts(name, change["value"], known)
+
+
+def _wrong_parts(name: str, parts: Mapping[str, Any], known: Parameter) -> str:
+    for part, value in parts.items():
         if part not in known.value:
             return f"parameter {name!r} has no {part!r}{did_you_mean(str(part), list(known.value))}"
+        if name != "data_lock" and (wrong := _wrong_value(known, part, value)):
+            return wrong
+    whole = {**known.value, **parts}
+    if "first_day" in whole and "last_day" in whole and whole["first_day"] > whole["last_day"]:
+        return f"parameter {name!r}: the window ends ({whole['last_day']}) before it begins ({whole['first_day']})"
     return ""
+
+
+def _wrong_value(known: Parameter, part: str, value: Any) -> str:
+    """What is wrong with the new value of a part: another kind than the old one, or a word that nobody reads."""
+    old, where = known.value[part], f"parameter {known.name!r}: {part}"
+    if old is None:
+        return ""
+    if _kind(value) != _kind(old):
+        return f"{where} needs {_kind(old)}, not {_kind(value)}"
+    words = [old, *known.alternatives]
+    if (
+        isinstance(old, str)
+        and known.alternatives
+        and all(isinstance(word, str) for word in words)
+        and value not in words
+    ):
+        return f"{where} must be one of {', '.join(words)}{did_you_mean(value, words)}"
+    if part == "label_order" and sorted(map(str, value)) != sorted(old):
+        return f"{where} only orders the labels of one day: it must name each of {', '.join(old)}"
+    return ""
+
+
+def _kind(value: Any) -> str:
+    kinds = {bool: "true or false", str: "a text", list: "a list", dict: "named parts", type(None): "null"}
+    return "a number" if type(value) in (int, float) else kinds.get(type(value), type(value).__name__)
 
 
 def _changed(known: Parameter, change: dict[str, Any]) -> Parameter:
     value = {**known.value, **change["value"]} if isinstance(known.value, Mapping) else change["value"]
-    return replace(known, value=value, version=change.get("version", known.version), why=str(change["why"]).strip())
+    # a word that is changed may be changed back
+    words = [old for old in known.value.values() if isinstance(old, str)] if isinstance(known.value, Mapping) else []
+    alternatives = (*known.alternatives, *(words if known.alternatives else ()))
+    version = change.get("version", known.version)
+    return replace(known, value=value, version=version, alternatives=alternatives, why=str(change["why"]).strip())
 
 
 def _lock_problems(lock: Any) -> list[str]:

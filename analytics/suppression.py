@@ -18,6 +18,7 @@ from itertools import groupby
 
 import polars as pl
 
+from analytics.linked_counts import also_hidden
 from analytics.small_counts import RULES, Row, Rule, neighbours, sensitive, small
 from analytics.statistics.safety import AS_RECORDED
 from analytics.statistics.survival import ALL_STRATA
@@ -36,15 +37,19 @@ SINGLE_VALUES = (
 TIMES = ("risk_table", "survival_at")
 """Rows in time: a step of fewer than the minimum from the last row shown would give that step away."""
 OVERALL = ("overall_curves", "overall_risk_table")
-WITHHELD = ("published_vs_computed", "derived_vs_computed", "site_prediction", *OVERALL, *CONTAINS_INDIVIDUALS)
-"""Left out of a suppressed release: texts that repeat counts of other tables; the curve of all strata together, from
-which a hidden stratum could be worked out; rows of single persons."""
+WITHHELD = (
+    "published_vs_computed", "derived_vs_computed", "site_prediction", "site_balance", *OVERALL, *CONTAINS_INDIVIDUALS,
+)  # fmt: skip
+"""Left out of a suppressed release: texts that repeat counts of other tables; differences between each two sites, from
+which each site's shares could be worked out; the curve of all strata together, from which a hidden stratum could be
+worked out; rows of single persons."""
 
 
 def suppress(tables: Mapping[str, pl.DataFrame], min_cell_count: int) -> dict[str, pl.DataFrame]:
     """The tables fit for release with no count from 1 to `min_cell_count` − 1; with 0 or 1 they come back unchanged.
 
-    Raises StudyError for a negative minimum or a table without a rule: nothing leaves because it was forgotten.
+    Raises StudyError for a negative minimum, a table without a rule (nothing leaves because it was forgotten), and a
+    study of fewer children than the minimum: even a 0 says something of each of them.
     """
     if min_cell_count < 0:
         raise StudyError("min_cell_count must not be negative")
@@ -55,23 +60,71 @@ def suppress(tables: Mapping[str, pl.DataFrame], min_cell_count: int) -> dict[st
     if unknown:
         raise StudyError("tables without a rule for small counts", problems=unknown)
     rows_of = {name: table.to_dicts() for name, table in tables.items() if name not in WITHHELD}
+    if any(row["step"] == "FAS" and small(row["n"], min_cell_count) for row in rows_of.get("attrition", ())):
+        raise StudyError(f"the study has fewer than {min_cell_count} children: nothing of it can be released")
+    if "safety" in rows_of:
+        # the recorded grades by system add up to those of all CRS: a hidden one could be worked out
+        rows_of["safety"] = [row for row in rows_of["safety"] if not row["event"].endswith(AS_RECORDED)]
     secret = Secrets.of(rows_of, min_cell_count)
+    hidden = _all_hidden(rows_of, secret, min_cell_count)
     released: dict[str, pl.DataFrame] = {}
     for name, rows in rows_of.items():
         if name in CURVES:
             open_ones = [row for row in rows if row["stratum"] not in secret.strata]
             rows = _thinned(open_ones, CURVES[name], min_cell_count)
         elif name in RULES:
-            more = secret.places(name, rows)
-            if name == "safety":
-                # the recorded grades by system add up to those of all CRS: a hidden one could be worked out
-                rows = [row for row in rows if not row["event"].endswith(AS_RECORDED)]
-                more = secret.places(name, rows)
-            if name == "sensitivity":
-                more |= _near_primary(rows, min_cell_count)
-            rows = _hidden(rows, RULES[name], SCHEMAS[name], min_cell_count, more)
+            rows = _cleaned(rows, RULES[name], SCHEMAS[name], hidden[name])
         released[name] = pl.DataFrame(rows, schema=SCHEMAS[name], orient="row")
     return released
+
+
+def _all_hidden(rows_of: Mapping[str, list[Row]], secret: "Secrets", minimum: int) -> dict[str, set[int]]:
+    """The places of the rows to hide, by table: by each table's own rule, then by what adds up, then by estimates."""
+    hidden: dict[str, set[int]] = {}
+    for name, rows in rows_of.items():
+        if name in RULES:
+            more = secret.places(name, rows) | (_near_primary(rows, minimum) if name == "sensitivity" else set())
+            hidden[name] = _hidden(rows, RULES[name], minimum, more)
+    hidden = also_hidden(rows_of, hidden, minimum)
+    for name, places in _telling_estimates(rows_of, hidden).items():
+        hidden[name] |= places
+    return hidden
+
+
+def _telling_estimates(rows_of: Mapping[str, list[Row]], hidden: Mapping[str, set[int]]) -> dict[str, set[int]]:
+    """Rows from whose P value or odds ratio, with the totals, the four counts behind a hidden factor can be found.
+
+    Odds ratios by site rest on counts that no table shows: with several sites all of them go. A survival that is hidden
+    on its day is hidden in the sensitivity table, where it would tell the events up to that day. The rate of an event
+    goes with its count by course: the days of infusion behind it tell of how many courses it is known.
+    """
+    factors = {row["factor"] for i, row in enumerate(rows_of.get("predictors", ())) if i in hidden["predictors"]}
+    sites = {row["level"] for row in rows_of.get("baseline", ()) if row["variable"] == "site"}
+    survival = {
+        (row["endpoint"], row["stratum"], row["survival"])
+        for i, row in enumerate(rows_of.get("survival_at", ()))
+        if i in hidden["survival_at"]
+    }
+    models = {
+        i
+        for i, row in enumerate(rows_of.get("models", ()))
+        if (row["model"] == "firth_logistic_site" and (len(sites) > 1 or row["term"] in factors))
+        or (row["model"] == "random_effects" and row["outcome"] == "non-response, OR" and row["term"] in factors)
+    }
+    tests = {
+        i
+        for i, row in enumerate(rows_of.get("sensitivity", ()))
+        if (str(row["quantity"]).startswith("Fisher P ") and row["quantity"].removeprefix("Fisher P ") in factors)
+        or (row["endpoint"], row["stratum"], row["estimate"]) in survival
+    }
+    courses = {
+        (row["event"], row["grade"])
+        for i, row in enumerate(rows_of.get("safety", ()))
+        if i in hidden["safety"] and row["unit_of_analysis"] == "course"
+    }
+    rates = {i for i, row in enumerate(rows_of.get("rates", ())) if (row["event"], row["grade"]) in courses}
+    found = (("models", models), ("sensitivity", tests), ("rates", rates))
+    return {name: places for name, places in found if name in rows_of}
 
 
 def _small_strata(rows: Sequence[Row], minimum: int) -> frozenset[str]:
@@ -190,10 +243,12 @@ def _beside(
     return more
 
 
-def _hidden(rows: list[Row], rule: Rule, schema: Mapping[str, pl.DataType], minimum: int, more: set[int]) -> list[Row]:
+def _hidden(rows: list[Row], rule: Rule, minimum: int, more: set[int]) -> set[int]:
     hide = more | {i for i, row in enumerate(rows) if sensitive(row, rule, minimum)}
-    if rule.partition is not None:
-        hide |= neighbours(rows, rule, hide)
+    return hide if rule.partition is None else hide | neighbours(rows, rule, hide)
+
+
+def _cleaned(rows: list[Row], rule: Rule, schema: Mapping[str, pl.DataType], hide: set[int]) -> list[Row]:
     numbers = [n for n, kind in schema.items() if kind in (REAL, WHOLE) and n not in rule.keep]
     done = []
     for i, row in enumerate(rows):

@@ -62,7 +62,7 @@ def run(
     db: Database,
     out: Annotated[Path, typer.Option(help="Folder for the result tables and the report.")],
     study: StudyFile = None,
-    settings: Annotated[Path | None, typer.Option(help="Settings: data lock and decimal separators.")] = None,
+    settings: Annotated[Path | None, typer.Option(help="Settings: data lock, time zones, decimal separators.")] = None,
     skip_quality: Annotated[bool, typer.Option("--skip-quality", help="Run although nobody checked the CDM.")] = False,
     synthetic: Annotated[
         bool | None,

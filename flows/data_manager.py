@@ -1,5 +1,6 @@
 """`blina explain`, `blina vocabulary …`, `blina mappings accept`: the tools of the data manager."""
 
+import contextlib
 from pathlib import Path
 from typing import Annotated
 
@@ -35,9 +36,16 @@ def explain(
     if table_name == "course":
         from analytics import load_study, open_cdm
         from analytics.explain import explain_course
+        from etl.errors import CdmError
+        from flows.results_store import is_ours, read_table
 
+        study = load_study()
+        if is_ours(db):
+            # the definitions of the run whose results stand in the database, settings and changes included
+            with contextlib.suppress(CdmError):
+                study = study.as_recorded(read_table(db, "results", "study_parameter"))
         with open_cdm(db) as cdm:
-            say(explain_course(cdm, load_study(), row_id, values=values))
+            say(explain_course(cdm, study, row_id, values=values))
         return
     from etl.explain import explain_row
 

@@ -22,13 +22,21 @@ def compare(
     b: Annotated[str, typer.Argument(help="The study to lay beside it.")],
     db: Database,
     out: Annotated[Path | None, typer.Option(help="Folder for compare.csv, compare.parquet and compare.html.")] = None,
+    settings: Annotated[
+        Path | None,
+        typer.Option(help="Settings, as given to `blina study run`: data lock, time zones, decimal separators."),
+    ] = None,
     everything: Annotated[bool, typer.Option("--everything", help="Also show what does not differ.")] = False,
     as_json: Json = False,
 ) -> None:
     """What a changed definition does to attrition and to every estimate; only what differs is shown."""
     from analytics import compare_studies, load_study, open_cdm
+    from etl.settings import load_settings
 
     studies = load_study(a), load_study(b)
+    if settings is not None:
+        instance = load_settings(settings)
+        studies = studies[0].for_settings(instance), studies[1].for_settings(instance)
     with open_cdm(db) as cdm:
         found = compare_studies(cdm, *studies, everything=everything)
     if out is not None:
@@ -71,13 +79,22 @@ def export(
     docx: Annotated[bool, typer.Option("--docx", help="One Word document: tables, footnotes, figures.")] = False,
     latex: Annotated[bool, typer.Option("--latex", help="One LaTeX file per table; the default.")] = False,
     html: Annotated[bool, typer.Option("--html", help="One HTML fragment per table.")] = False,
+    csv: Annotated[
+        bool, typer.Option("--csv", help="CSV and JSON to share: all tables, the definitions and their hash.")
+    ] = False,
     min_cell_count: Annotated[int, typer.Option(min=0, help="Hide counts below this and what gives them away.")] = 0,
 ) -> None:
-    """Writes the result tables for a manuscript. Tables with rows of single persons are left out."""
+    """Writes the result tables for a manuscript, or to share. Tables with rows of single persons are left out."""
     from analytics.exports import export_tables, read_meta, read_tables
 
     tables, meta = read_tables(results), read_meta(results)
-    chosen = {"docx": docx, "latex": latex or not (docx or html), "html": html}
+    chosen = {"docx": docx, "latex": latex or not (docx or html or csv), "html": html, "csv": csv}
+    if csv and min_cell_count <= 1:
+        say("note: no small count is hidden; --min-cell-count 5 hides counts below 5 and what gives them away")
     for form in (name for name, wanted in chosen.items() if wanted):
         written = export_tables(tables, out, form, meta=meta, min_cell_count=min_cell_count)
-        show(str(written[0]) if form == "docx" else f"{len(written)} {form} tables: {out}")
+        show(
+            str(written[0])
+            if form == "docx"
+            else f"{len(written)} {form} {'files' if form == 'csv' else 'tables'}: {out}"
+        )

@@ -139,8 +139,9 @@ def count(value: float | int | None) -> str:
 
 
 def plural(value: float | int | None, thing: str) -> str:
-    """A count with its noun: "1 event", "4 events"."""
-    return f"{count(value)} {thing}" if value == 1 else f"{count(value)} {thing}s"
+    """A count with its noun: "1 event", "4 events", "2 children"."""
+    several = "children" if thing == "child" else f"{thing}s"
+    return f"{count(value)} {thing if value == 1 else several}"
 
 
 def measure(value: float | None) -> str:

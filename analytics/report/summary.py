@@ -68,7 +68,7 @@ def _cohort(material: Material) -> Iterator[str]:
     ]
     hidden = "" if total_of(table["n"]) is not None else " (–: a count too small to be shown)"
     yield (
-        f"<strong>{count(_children(material, table))} children</strong> started blinatumomab: "
+        f"<strong>{plural(_children(material, table), 'child')}</strong> started blinatumomab: "
         f"{escape(', '.join(parts))}{hidden}.{_courses(material)}{_follow_up(material)}"
     )
 
@@ -107,7 +107,7 @@ def _courses(material: Material) -> str:
         return ""
     days = exposure.filter(pl.col("variable").str.contains("(?i)delivered"))
     sizes = days["denominator"].drop_nulls()
-    return f" They received <strong>{count(max(sizes.to_list()))} courses</strong>." if sizes.len() else ""
+    return f" They received <strong>{plural(max(sizes.to_list()), 'course')}</strong>." if sizes.len() else ""
 
 
 def _follow_up(material: Material) -> str:
@@ -195,7 +195,9 @@ def _log_rank(material: Material, endpoint: str) -> str:
     if not rows:
         return ""
     size = f"{plural(rows[0]['events'], 'event')} in {plural(rows[0]['n'], 'patient')}, all follow-up"
-    return f"; log-rank {escape(p_phrase(rows[0]['p']))} ({size})"
+    # a count that is suppressed hides its P value, too: that one may well be estimable
+    missing = rows[0]["p"] is None and rows[0]["n"] is not None
+    return f"; log-rank {'P not estimable' if missing else escape(p_phrase(rows[0]['p']))} ({size})"
 
 
 def _cells(material: Material) -> Iterator[str]:
@@ -227,7 +229,7 @@ def _safety(material: Material) -> Iterator[str]:
             continue
         shown = percent(100 * some["n"] / some["denominator"]) if is_number(some["n"]) else "–"
         parts.append(
-            f"{escape(str(event))} of any grade in {count(some['n'])} of {count(some['denominator'])} courses "
+            f"{escape(str(event))} of any grade in {count(some['n'])} of {plural(some['denominator'], 'course')} "
             f"({shown}), grade 3 or higher in {count(severe['n'])}"
         )
     if not parts:

@@ -66,6 +66,11 @@ def hodges_lehmann(differences: Floats, confidence: float) -> tuple[float, float
     return float(np.median(averages)), float(averages[place]), float(averages[len(averages) - 1 - place])
 
 
+def limits_reached(n: int, confidence: float) -> bool:
+    """Whether n pairs allow limits of this confidence: the most extreme result has a chance of 2 × 0.5^n."""
+    return bool(2 * 0.5**n <= 1 - confidence)
+
+
 def log_ratio(before: Floats, after: Floats, confidence: float) -> tuple[float, float, float] | None:
     """Geometric mean of after/before with t limits; None with fewer than 2 pairs or a value that is not positive."""
     if len(before) < 2 or (before <= 0).any() or (after <= 0).any():
@@ -110,7 +115,10 @@ def _paired_row(analyte: str, matched: pl.DataFrame, parameters: StatisticsParam
     row |= {"unit": matched["unit"][0], "n_zero": zeros, "n_tied": len(nonzero) - len(np.unique(nonzero))}
     row |= _spread("pre_", before) | _spread("post_", after)
     shift, low, high = hodges_lehmann(differences, parameters.confidence)
-    row |= {"median_difference": float(np.median(differences)), "shift": shift, "shift_lower": low, "shift_upper": high}
+    reached = limits_reached(n, parameters.confidence)
+    row |= {"median_difference": float(np.median(differences)), "shift": shift}
+    if reached:
+        row |= {"shift_lower": low, "shift_upper": high}
     ratio = log_ratio(before, after, parameters.confidence)
     if ratio is not None:
         row |= {"ratio": ratio[0], "ratio_lower": ratio[1], "ratio_upper": ratio[2]}
@@ -123,7 +131,8 @@ def _paired_row(analyte: str, matched: pl.DataFrame, parameters: StatisticsParam
         "p_correction: normal approximation with continuity correction",
     }
     missing = None if ratio is not None else "ratio not estimable: a value that is not positive, or one pair"
-    return row | {"note": missing}
+    unreached = None if reached else "limits of the shift not estimable: too few pairs for this confidence"
+    return row | {"note": "; ".join(filter(None, (missing, unreached))) or None}
 
 
 def paired_table(

@@ -3,6 +3,7 @@
 import dataclasses
 import warnings
 
+import numpy as np
 import polars as pl
 from lifelines import CoxTimeVaryingFitter
 from lifelines.exceptions import ConvergenceError, ConvergenceWarning
@@ -56,11 +57,11 @@ def fit_time_dependent(intervals: pl.DataFrame, names: list[str], confidence: fl
         fitter = CoxTimeVaryingFitter()
         try:
             fitter.fit(table, fit_options=PRECISE, **keys)
-        except ConvergenceError:
+        except (ConvergenceError, np.linalg.LinAlgError):
             note = RETRIED
             try:
                 fitter.fit(table, fit_options=PRECISE | {"step_size": 0.5}, **keys)
-            except ConvergenceError:
+            except (ConvergenceError, np.linalg.LinAlgError):
                 return [Term(name, n=n, events=events, note="not estimable: no convergence") for name in names]
     if any(issubclass(w.category, ConvergenceWarning) for w in caught):
         note = "; ".join(filter(None, [note, "lifelines warns of (near) separation"]))

@@ -3,6 +3,7 @@
 import hashlib
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
+from functools import cache
 from typing import Any
 
 import duckdb
@@ -15,9 +16,10 @@ KEY_MARK = "key_mark"
 """Where a run's basis keeps the mark of the key that made its ids."""
 
 
+@cache
 def key_mark(key: str) -> str:
-    """A text by which a key is known again; slow to make, so that a poor key is not guessed from it."""
-    return hashlib.pbkdf2_hmac("sha256", key.encode(), b"blina: is it this key?", 100_000, 16).hex()
+    """A text by which a key is known again; slow to make, so that a poor key is not guessed from it in bulk."""
+    return hashlib.pbkdf2_hmac("sha256", key.encode(), b"blina: is it this key?", 50_000, 16).hex()
 
 
 @dataclass(frozen=True)

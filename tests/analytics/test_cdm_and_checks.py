@@ -26,6 +26,14 @@ def test_the_truth_can_answer_the_study(truth_cdm):
     assert check.lines.columns == ["check", "status", "n", "detail"]
 
 
+def test_administrations_of_a_type_that_no_list_names_are_not_taken_for_orders(truth_cdm):
+    check = check_study(truth_cdm, load_study().varied({"exposure_type.administration_type_concept_ids": [38000180]}))
+    said = {name: (status, detail) for name, status, _, detail in check.lines.iter_rows()}
+    assert not check.can_answer
+    assert said["bags of blinatumomab"][0] == "missing"
+    assert "drug_type_concept_id 32818: left out" in said["blinatumomab of other types"][1]
+
+
 def test_a_file_that_is_not_there_is_refused_and_not_made(tmp_path):
     with pytest.raises(CdmError, match="no such database"):
         open_cdm(f"duckdb:///{tmp_path}/none.duckdb")

@@ -1,5 +1,6 @@
 """Result tables as LaTeX and HTML; what must not leave is not there."""
 
+import json
 import re
 from pathlib import Path
 
@@ -7,6 +8,7 @@ import polars as pl
 import pytest
 from docx import Document
 
+from analytics import load_study
 from analytics.exports import export_tables, read_meta, read_tables
 from analytics.report import ReportMeta
 from analytics.results import write_results
@@ -160,11 +162,20 @@ def test_a_results_folder_is_read_back(tmp_path):
 
 
 def test_the_results_say_which_tables_hold_single_persons_and_a_release_holds_none(tmp_path):
-    import json
-
     write_results({"safety": SAFETY, "swimmer": SWIMMER}, tmp_path, cdm_name="x")
     document = json.loads((tmp_path / "results.json").read_text(encoding="utf-8"))
     assert document["contains_individuals"] == {"safety": False, "swimmer": True}
     assert "swimmer" not in pl.read_csv(tmp_path / "summarised_result.csv")["estimate_value"].cast(pl.String).to_list()
     released = suppress({name: tidy(name, []) for name in SCHEMAS}, 5)
     assert not set(CONTAINS_INDIVIDUALS) & set(released)
+
+
+def test_what_is_shared_is_text_with_the_definitions_and_without_single_persons(tmp_path):
+    tables = {"safety": SAFETY, "swimmer": SWIMMER, "settings": load_study().settings_table()}
+    written = export_tables(tables, tmp_path, "csv", meta=ReportMeta(synthetic=False, cdm_name="x"), min_cell_count=5)
+    assert {path.suffix for path in written} == {".csv", ".json"}
+    names = {path.name for path in written}
+    assert {"safety.csv", "settings.csv", "summarised_result.csv", "results.json"} <= names
+    assert "swimmer.csv" not in names
+    said = json.loads((tmp_path / "results.json").read_text(encoding="utf-8"))
+    assert (said["min_cell_count"], said["param_hash"]) == (5, load_study().param_hash)

@@ -116,3 +116,54 @@ def test_every_parameter_is_used_and_every_concept_set_is_named():
     assert {one for one in named if one not in code and one not in text} - kept_for_listings <= {
         f"CS_GRADE_{n}" for n in range(1, 6)
     } | {"CS_CRS", "CS_ICANS"}
+
+
+def extension(tmp_path, parameters):
+    path = tmp_path / "mine.yaml"
+    path.write_text(yaml.safe_dump({"extends": "blinatumomab", "parameters": parameters}), encoding="utf-8")
+    return path
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "said"),
+    [
+        ("mrd_positive", {"from_pct": "0.1"}, "from_pct needs a number, not a text"),
+        ("stratum", {"rule": "states"}, "rule must be one of stratum, indication, state"),
+        ("marrow_post", {"last_day": -21}, "the window ends"),
+        ("efs", {"label_order": ["relapse", "refractory"]}, "only orders the labels"),
+        ("efs", {"censor_at_transplant": 1}, "needs true or false"),
+    ],
+)
+def test_a_value_that_would_do_nothing_or_fail_later_is_refused(tmp_path, name, value, said):
+    with pytest.raises(StudyError) as refused:
+        load_study(extension(tmp_path, {name: {"value": value, "why": "a test"}}))
+    assert said in str(refused.value.problems)
+    if name in ("stratum", "mrd_positive"):
+        ((part, one),) = value.items()
+        with pytest.raises(StudyError):
+            load_study().varied({f"{name}.{part}": one})
+
+
+def test_a_word_that_was_changed_may_be_changed_back(tmp_path):
+    by_state = extension(tmp_path, {"stratum": {"value": {"rule": "state"}, "why": "a test"}})
+    assert load_study(by_state).varied({"stratum.rule": "stratum"}).get("stratum.rule") == "stratum"
+
+
+def test_what_a_study_says_of_lock_and_zone_goes_before_the_settings(tmp_path):
+    lock = {"value": {"date": date(2022, 6, 30)}, "why": "a test"}
+    zone = {"value": {"sites": {"A": "Europe/Berlin"}}, "why": "a test"}
+    own = load_study(extension(tmp_path, {"data_lock": lock, "time_zone": zone}))
+    sites = {name: SiteSettings(name, time_zone="Asia/Shanghai") for name in ("A", "B")}
+    settings = Settings(data_lock=date(2024, 1, 1), sites=sites)
+    assert own.for_settings(settings).get("data_lock.date") == date(2022, 6, 30)
+    assert own.for_settings(settings).get("time_zone.sites") == {"A": "Europe/Berlin", "B": "Asia/Shanghai"}
+
+
+def test_the_definitions_that_a_run_left_are_read_back(tmp_path):
+    lock = {"value": {"date": date(2022, 6, 30)}, "why": "a test"}
+    own = load_study(
+        extension(tmp_path, {"data_lock": lock, "gap_new_course_d": {"value": 14, "version": 2, "why": "x"}})
+    )
+    again = load_study().as_recorded(own.settings_table())
+    assert again.param_hash == own.param_hash
+    assert again.get("data_lock.date") == date(2022, 6, 30)

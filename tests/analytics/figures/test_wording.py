@@ -19,6 +19,11 @@ def test_p_in_a_sentence() -> None:
     assert (w.p_phrase(0.0001), w.p_phrase(0.5)) == ("P < 0.001", "P = 0.500")
 
 
+def test_one_thing_is_not_several() -> None:
+    assert [w.plural(n, "child") for n in (1, 2)] == ["1 child", "2 children"]
+    assert [w.plural(n, "course") for n in (1, 0)] == ["1 course", "0 courses"]
+
+
 def test_shares_carry_numerator_denominator_and_percent() -> None:
     assert (w.share(9, 11), w.share(0, 0), w.share(None, 3)) == ("9/11 (81.8%)", "0/0", "–")
 

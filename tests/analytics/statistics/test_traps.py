@@ -18,7 +18,7 @@ from analytics.statistics.cox import RETRIED, cox
 from analytics.statistics.firth import NO_VARIATION, firth_cox, firth_logistic
 from analytics.statistics.frames import Survival, survival_of, usable
 from analytics.statistics.logrank import log_rank, permutation
-from analytics.statistics.paired import rounded_differences, signed_rank
+from analytics.statistics.paired import limits_reached, rounded_differences, signed_rank
 from analytics.statistics.survival import EXACT, kaplan_meier, survival_point
 from analytics.statistics.timedep import counting_process, fit_time_dependent
 
@@ -247,3 +247,18 @@ def test_the_second_position_of_the_time_varying_fitter_is_not_the_id(truth: Tru
     efs = usable(truth["patients"], "EFS").with_columns(RR=(pl.col("km_stratum") == "RR").cast(pl.Int8))
     term = fit_time_dependent(counting_process(efs, "hsct_day"), ["treated"], 0.95)[0]
     assert (term.n, term.events) == (105, 15)
+
+
+def test_a_time_dependent_model_whose_matrix_is_singular_is_not_estimable(monkeypatch):
+    def refuse(*_args, **_keywords):
+        raise np.linalg.LinAlgError("Singular matrix")
+
+    monkeypatch.setattr("analytics.statistics.timedep.CoxTimeVaryingFitter.fit", refuse)
+    rows = [(i, 0.0, 10.0 + i, i % 2 == 0, i % 3 == 0) for i in range(8)]
+    schema = ["person_id", "start", "stop", "event", "treated"]
+    (term,) = fit_time_dependent(pl.DataFrame(rows, schema=schema, orient="row"), ["treated"], 0.95)
+    assert (term.coef, term.note) == (None, "not estimable: no convergence")
+
+
+def test_five_pairs_have_no_limits_of_95_percent_and_six_have() -> None:
+    assert [limits_reached(n, 0.95) for n in (1, 5, 6, 85)] == [False, False, True, True]
