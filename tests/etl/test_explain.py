@@ -84,7 +84,7 @@ def test_a_derived_row_says_how_and_from_which_rows(hospital: Any, table: str, w
 def test_a_column_that_a_lookup_fills_names_its_code_list(hospital: Any) -> None:
     text = explained(hospital, "person")
     assert "code list mappings/codes/gender.csv → standard concept 8532" in text
-    words_of_the_mapping = "%born_female", "birth sex says female", "'female'"
+    words_of_the_mapping = "%born_female", "birth sex says female", "stated as male or female", "'female'"
     for words in words_of_the_mapping:
         text = text.replace(words, "")
     assert "female" not in text
