@@ -126,7 +126,7 @@ def _content(cdm: Cdm, sets: ConceptSets, study: Study) -> list[_Line]:
     blasts = cdm.count("measurement", where=_in(sets, ("measurement_concept_id",), "CS_MARROW_BLASTS"))
     mrd = cdm.count("measurement", where=_in(sets, ("measurement_concept_id",), *study.get("mrd_method.order")))
     return [
-        ("bags of blinatumomab", OK if bags else (WARNING if orders else MISSING), bags, _bag_detail(bags, orders)),
+        ("bags of blinatumomab", OK if bags else (WARNING if orders else MISSING), bags, _bag_detail(bags, orders, unread)),
         *([_unread_types(cdm, drug, f"{types}, {lesser}", unread)] if unread else []),
         _share("bags with a time", timed, bags, "courses are cut by days, not hours"),
         _share("bags with a visit", placed, bags, "their site is unknown"),
@@ -136,11 +136,11 @@ def _content(cdm: Cdm, sets: ConceptSets, study: Study) -> list[_Line]:
     ]
 
 
-def _bag_detail(bags: int, orders: int) -> str:
+def _bag_detail(bags: int, orders: int, unread: int) -> str:
     if bags:
         return ""
     said = f"only {orders} records that are no administrations (orders, dispenses): exposure by them, grade B"
-    return said if orders else "no record of blinatumomab of a type that the study reads"
+    return said if orders else "no record of blinatumomab" + (" of a type that the study reads" if unread else "")
 
 
 def _unread_types(cdm: Cdm, drug: str, read: str, n: int) -> _Line:
