@@ -126,7 +126,12 @@ def _content(cdm: Cdm, sets: ConceptSets, study: Study) -> list[_Line]:
     blasts = cdm.count("measurement", where=_in(sets, ("measurement_concept_id",), "CS_MARROW_BLASTS"))
     mrd = cdm.count("measurement", where=_in(sets, ("measurement_concept_id",), *study.get("mrd_method.order")))
     return [
-        ("bags of blinatumomab", OK if bags else (WARNING if orders else MISSING), bags, _bag_detail(bags, orders, unread)),
+        (
+            "bags of blinatumomab",
+            OK if bags else (WARNING if orders else MISSING),
+            bags,
+            _bag_detail(bags, orders, unread),
+        ),
         *([_unread_types(cdm, drug, f"{types}, {lesser}", unread)] if unread else []),
         _share("bags with a time", timed, bags, "courses are cut by days, not hours"),
         _share("bags with a visit", placed, bags, "their site is unknown"),

@@ -131,8 +131,8 @@ def test_every_concept_0_has_its_code_on_the_work_list(built: Built) -> None:
         told = "AND NOT coalesce(value_as_concept_id, 0) > 0" if table == "observation" else ""
         missing = built.cdm.execute(
             f"""SELECT {prefix}_source_value, count(*) FROM cdm.{table}
-                WHERE {prefix}_concept_id = 0 {told} AND {prefix}_source_value IS NOT NULL AND {prefix}_source_value NOT IN
-                  (SELECT left(source_code, 50) FROM lineage.unmapped)
+                WHERE {prefix}_concept_id = 0 {told} AND {prefix}_source_value IS NOT NULL
+                  AND {prefix}_source_value NOT IN (SELECT left(source_code, 50) FROM lineage.unmapped)
                 GROUP BY ALL"""
         ).fetchall()
         assert missing == [], (built.name, table)
