@@ -31,6 +31,7 @@ check: $(STAMP)  ## format, lint, types, import rules, mapping check, stale gene
 	$(BIN)/uv lock --check
 
 fix: $(STAMP)  ## formats, mends what ruff can mend, renders what is generated
+	$(BIN)/ruff format .
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 	$(BIN)/python -m sample_bundles.render

@@ -33,8 +33,8 @@ def prepared_ground(
 ) -> Iterator[Ground]:  # fmt: skip
     """A work database beside the database of `home`, spilling to `folder`; `times` the usual memory.
 
-    Raises VocabularyError, with every fault at once, when the vocabulary cannot be read or lacks ids that the mappings
-    write.
+    Raises VocabularyError when the vocabulary cannot be read, MappingError when it lacks ids that the mappings write;
+    each with every fault at once.
     """
     with work_database(folder, workers, times) as work:
         create_work_schema(work)

@@ -126,7 +126,7 @@ def build(
                     store, folder, settings, rules, stages, received, fresh, sites, run_id, clock, rejects, left_aside,
                     why="told to" if whole or anew else None, begins_anew=anew or not before.runs,
                 )  # fmt: skip
-                make_room(ground.work, workers, _size(received.landed))
+                make_room(ground.work, workers, sum(received.landed.sizes().values()))
                 try:
                     report = _build(given, ground, writer)
                 except duckdb.OutOfMemoryException:  # what cannot be spilled: resources of unusual size
@@ -137,11 +137,6 @@ def build(
             if anew:
                 forget(earlier.runs)
             return report
-
-
-def _size(landed: Landed) -> int:
-    """Bytes of all landed lines."""
-    return sum(path.stat().st_size for paths in landed.shards.values() for path in paths)
 
 
 def _build(given: "_Given", ground: Ground, writer: RejectWriter) -> BuildReport:

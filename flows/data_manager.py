@@ -1,6 +1,5 @@
 """`blina explain`, `blina vocabulary …`, `blina mappings accept`: the tools of the data manager."""
 
-import contextlib
 from pathlib import Path
 from typing import Annotated
 
@@ -42,8 +41,10 @@ def explain(
         study = load_study()
         if is_ours(db):
             # the definitions of the run whose results stand in the database, settings and changes included
-            with contextlib.suppress(CdmError):
+            try:
                 study = study.as_recorded(read_table(db, "results", "study_parameter"))
+            except CdmError:
+                say("blina: no results of a study can be read there; blina's own definitions explain the course")
         with open_cdm(db) as cdm:
             say(explain_course(cdm, study, row_id, values=values))
         return

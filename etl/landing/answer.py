@@ -32,6 +32,10 @@ class Landed:
     counts: "pl.DataFrame"
     ignored: "pl.DataFrame"
 
+    def sizes(self) -> dict[str, int]:
+        """Bytes of the landed lines by resource type."""
+        return {kind: sum(path.stat().st_size for path in paths) for kind, paths in self.shards.items()}
+
 
 @dataclass
 class FileResult:

@@ -21,12 +21,17 @@ class Workers:
     """So many processes, this one included; a context at whose end there is only this one again."""
 
     def __init__(self, count: int = 1) -> None:
-        self.count = count
+        self._wanted = count
         self._pool: ProcessPoolExecutor | None = None
 
+    @property
+    def count(self) -> int:
+        """How many processes there are: before the context is entered and after `end`, this one."""
+        return self._wanted if self._pool else 1
+
     def __enter__(self) -> "Workers":
-        if self.count > 1:
-            self._pool = ProcessPoolExecutor(self.count - 1, get_context("spawn"), initializer=_end_with_its_parent)
+        if self._wanted > 1:
+            self._pool = ProcessPoolExecutor(self._wanted - 1, get_context("spawn"), initializer=_end_with_its_parent)
             before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})  # what starts now inherits it
             self._pool.submit(_start)
             signal.pthread_sigmask(signal.SIG_SETMASK, before)

@@ -139,7 +139,7 @@ def transform(
     if landed.deleted.height:
         insert_frame(work, "stage.deleted", landed.deleted)
     present = [stage for stage in stages if landed.shards.get(stage.resource)]
-    sizes = {kind: sum(path.stat().st_size for path in shards) for kind, shards in landed.shards.items()}
+    sizes = landed.sizes()
     large = _largest_first(present, sizes)
     hands = SideBySide(work, sum(sizes.values()))
 

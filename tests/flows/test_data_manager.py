@@ -19,6 +19,13 @@ def test_explain_tells_where_a_row_comes_from(site2_database: Path) -> None:
     assert "rule    " in ended.out
 
 
+def test_explain_says_by_which_definitions_where_no_study_was_run(site2_database: Path) -> None:
+    ended = blina("explain", "course", 1, "--db", f"duckdb:///{site2_database}")
+    assert ended.code == 0, ended.err
+    assert "no results of a study can be read there; blina's own definitions explain the course" in ended.err
+    assert "state_pre" in ended.out + ended.err
+
+
 def test_explain_of_a_wrong_table_is_a_usage_error(site2_database: Path) -> None:
     ended = blina("explain", "measurment", 1, "--db", f"duckdb:///{site2_database}")
     assert ended.code == 2
